@@ -1,0 +1,247 @@
+"""A cohort on disk: one parquet row per image, pixels in memory-mapped shards of one shape, at native bit depth.
+
+Words: a *cohort* is a folder; a *view* is some of its rows; a *shard* is one `.npy` file of images of equal shape and
+dtype; a *role* is what an image may be used for (`train`, `validation`, `control`, `test`). Format: docs/formats.md.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from synthcohort.core.errors import ArtifactError, InputError, Problem
+from synthcohort.core.files import digest_file, digest_json, read_artifact
+
+if TYPE_CHECKING:
+    from synthcohort.learning.dataset import CohortDataset
+
+FORMAT, VERSION = "cohort", 1
+ROLES = ("train", "validation", "control", "test")
+
+STANDARD_COLUMNS: dict[str, pa.DataType] = {
+    "image_id": pa.string(),
+    "patient_id": pa.string(),
+    "group_id": pa.string(),
+    "split": pa.string(),
+    "modality": pa.string(),
+    "body_part": pa.string(),
+    "laterality": pa.string(),
+    "view": pa.string(),
+    "series_id": pa.string(),
+    "frame": pa.int64(),
+    "site": pa.string(),
+    "manufacturer": pa.string(),
+    "sex": pa.string(),
+    "age": pa.float64(),
+    "ethnicity": pa.string(),
+    "caption": pa.string(),
+    "source_digest": pa.string(),
+    "pixels_digest": pa.string(),
+    "rows": pa.int64(),
+    "columns": pa.int64(),
+    "channels": pa.int64(),
+    "pixel_spacing_mm": pa.list_(pa.float64()),
+    "bits_stored": pa.int64(),
+    "window_center": pa.float64(),
+    "window_width": pa.float64(),
+    "derived_from_real": pa.bool_(),
+    "seed": pa.int64(),
+    "shard": pa.int64(),
+    "shard_row": pa.int64(),
+}
+_LABEL_TYPES = {"nominal": pa.string(), "ordinal": pa.int64(), "continuous": pa.float64()}
+_SELECTABLE = ("modality", "body_part", "laterality", "view", "site", "manufacturer", "sex", "ethnicity", "split", "patient_id")
+
+
+@dataclass(frozen=True)
+class LabelColumn:
+    """What a label column may hold: `values` in order for nominal and ordinal labels, empty for continuous ones."""
+
+    name: str
+    kind: Literal["nominal", "ordinal", "continuous"]
+    values: tuple[Any, ...] = ()
+
+    @property
+    def type(self) -> pa.DataType:
+        return _LABEL_TYPES[self.kind]
+
+    def parse(self, value: Any) -> Any:
+        """The label's own type from a user's word or number; InputError when it is not one of the values."""
+        for allowed in self.values:
+            if value == allowed or str(value).strip() == str(allowed):
+                return allowed
+        if self.kind == "continuous":
+            try:
+                return float(value)
+            except (TypeError, ValueError):
+                raise InputError(Problem(self.name, f"value {value!r}", "a number")) from None
+        raise InputError(Problem(self.name, f"unknown value {value!r}", ", ".join(map(str, self.values))))
+
+
+class Cohort:
+    """A read-only view of a cohort folder. Nothing loads all pixels: images are read one by one from mapped shards."""
+
+    def __init__(self, path: Path, info: Mapping[str, Any], records: pa.Table):
+        self.path, self.info, self.records = Path(path), dict(info), records
+        self._maps: dict[int, np.ndarray] = {}
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Cohort":
+        """Opens a cohort folder. Raises ArtifactError when it is absent, unfinished, damaged or of a newer version."""
+        path = Path(path)
+        if not (path / "cohort.json").is_file():
+            unfinished = partial_path(path).exists()
+            raise ArtifactError(
+                Problem(
+                    f"cohort {path}",
+                    "is unfinished" if unfinished else "is not a cohort folder (no cohort.json)",
+                    remedy="run the same command again to finish it" if unfinished else "make one with synthcohort ingest",
+                )
+            )
+        info = read_artifact(path / "cohort.json", FORMAT, VERSION)
+        try:
+            records = pq.read_table(path / "records.parquet")
+        except (OSError, pa.ArrowInvalid) as error:
+            raise ArtifactError(Problem(f"cohort {path}", f"records.parquet cannot be read ({error})")) from error
+        if records.num_rows != info["images"]:
+            raise ArtifactError(
+                Problem(f"cohort {path}", f"records.parquet has {records.num_rows} rows", f"{info['images']}, as cohort.json says")
+            )
+        return cls(path, info, records)
+
+    def __len__(self) -> int:
+        return int(self.records.num_rows)
+
+    def __repr__(self) -> str:
+        return f"Cohort({self.name!r}, {len(self)} images)"
+
+    @property
+    def name(self) -> str:
+        return str(self.info["name"])
+
+    @property
+    def origin(self) -> str:
+        """`real` or `synthetic`."""
+        return str(self.info["origin"])
+
+    @property
+    def digest(self) -> str:
+        """Digest of the whole cohort's content (records and pixels), whatever its layout on disk."""
+        return str(self.info["digest"])
+
+    @cached_property
+    def pixels_digest(self) -> str:
+        """Digest of this view's pixels in this view's order: the key for anything computed from them."""
+        return digest_json(self.column("pixels_digest"))
+
+    @cached_property
+    def labels(self) -> dict[str, LabelColumn]:
+        return {
+            item["name"]: LabelColumn(item["name"], item["kind"], tuple(item["values"])) for item in self.info["labels"]
+        }
+
+    @property
+    def image_ids(self) -> list[str]:
+        return self.column("image_id")
+
+    def column(self, name: str) -> list[Any]:
+        """One column as a list; InputError names the columns there are."""
+        if name not in self.records.column_names:
+            raise InputError(
+                Problem(f"cohort {self.path}", f"has no column {name!r}", ", ".join(sorted(self.records.column_names)))
+            )
+        return list(self.records.column(name).to_pylist())
+
+    def record(self, index: int) -> dict[str, Any]:
+        return dict(self.records.slice(index, 1).to_pylist()[0])
+
+    def select(
+        self,
+        split: str | None = None,
+        where: Mapping[str, Any] | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
+    ) -> "Cohort":
+        """A view of the rows with this role, these label or attribute values, or these positions, in order.
+
+        Raises InputError for an unknown column, role or value, naming what is allowed.
+        """
+        keep = np.arange(len(self)) if indices is None else np.asarray(indices, dtype=np.int64)
+        if split is not None:
+            if split not in ROLES:
+                raise InputError(Problem("split", repr(split), ", ".join(ROLES)))
+            roles = self.column("split")
+            keep = keep[[roles[i] == split for i in keep]] if len(keep) else keep
+        for name, value in (where or {}).items():
+            values = self.column(name)
+            if name in self.labels:
+                value = self.labels[name].parse(value)
+            elif name not in _SELECTABLE:
+                raise InputError(Problem("selection", f"column {name!r}", ", ".join([*self.labels, *_SELECTABLE])))
+            elif value not in values:
+                known = sorted({str(item) for item in values if item is not None})[:20]
+                raise InputError(Problem(name, f"unknown value {value!r}", ", ".join(known) or "none: the column is empty"))
+            keep = keep[[values[i] == value for i in keep]] if len(keep) else keep
+        view = Cohort(self.path, self.info, self.records.take(pa.array(keep)))
+        view._maps = self._maps
+        return view
+
+    @cached_property
+    def _places(self) -> tuple[list[int], list[int]]:
+        return self.column("shard"), self.column("shard_row")
+
+    def image(self, index: int) -> np.ndarray:
+        """One image, [rows, columns] or [rows, columns, 3], in its native dtype (a copy)."""
+        shards, rows = self._places
+        return np.array(self._shard(shards[index])[rows[index]])
+
+    def images(self, indices: Iterable[int] | None = None) -> np.ndarray:
+        """Images stacked to [N, rows, columns(, 3)]; InputError when their shapes differ."""
+        chosen = list(range(len(self)) if indices is None else indices)
+        stack = [self.image(i) for i in chosen]
+        shapes = {image.shape for image in stack}
+        if len(shapes) > 1:
+            found = ", ".join(map(str, sorted(shapes)[:4]))
+            raise InputError(
+                Problem(f"cohort {self.path}", f"images of {len(shapes)} shapes ({found} …)", "one shape", "ingest with a fixed size")
+            )
+        return np.stack(stack) if stack else np.zeros((0, 0, 0), np.uint8)
+
+    def _shard(self, number: int) -> np.ndarray:
+        if number not in self._maps:
+            file = self.path / "images" / shard_name(number)
+            try:
+                self._maps[number] = np.load(file, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError) as error:
+                raise ArtifactError(Problem(f"cohort {self.path}", f"shard {file.name} cannot be read ({error})")) from error
+        return self._maps[number]
+
+    def verify(self) -> list[str]:
+        """Checks every file against its digest in cohort.json; returns what is wrong, in words."""
+        problems = []
+        for name, digest in sorted(self.info["files"].items()):
+            file = self.path / name
+            if not file.is_file():
+                problems.append(f"{name} is missing")
+            elif digest_file(file) != digest:
+                problems.append(f"{name} has changed")
+        return problems
+
+    def torch_dataset(self, split: str | None = None) -> "CohortDataset":
+        """A map-style torch data set over this view: dicts of `image` (float32 [C, H, W] in [-1, 1]) and the columns."""
+        from synthcohort.learning.dataset import CohortDataset
+
+        return CohortDataset(self if split is None else self.select(split=split))
+
+
+def shard_name(number: int) -> str:
+    return f"{number:05d}.npy"
+
+
+def partial_path(path: Path) -> Path:
+    """Where an unfinished cohort is written; renamed when whole."""
+    return path.with_name(path.name + ".partial")

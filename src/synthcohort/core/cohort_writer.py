@@ -1,0 +1,163 @@
+"""Writing a cohort so that a kill at any moment loses at most the images since the last flush, and never shows half."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from synthcohort.core.cohort import (
+    FORMAT, ROLES, STANDARD_COLUMNS, VERSION, Cohort, LabelColumn, partial_path, shard_name,
+)
+from synthcohort.core.errors import ArtifactError, Problem
+from synthcohort.core.files import (
+    atomic_path, check_writable, digest_array, digest_file, digest_json, read_json, remove, write_artifact, write_atomic, write_json,
+)
+
+FLUSH_BYTES, FLUSH_IMAGES = 64 * 2**20, 1024
+DTYPES = ("uint8", "uint16", "int16")
+
+
+class CohortWriter:
+    """Collects images and records in `<path>.partial/` and renames it to `path` when finished.
+
+    An unfinished folder with the same fingerprint is continued: `done` holds the image ids that are safely stored.
+    The layout depends only on the order of `add` and `flush`, so an interrupted and an uninterrupted write are equal.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        origin: str,
+        labels: Sequence[LabelColumn],
+        provenance: Mapping[str, Any],
+        fingerprint: str,
+    ):
+        self.path, self.partial = Path(path), partial_path(Path(path))
+        if self.path.exists():
+            raise ArtifactError(Problem(f"cohort {path}", "already exists", remedy="choose another --out or remove it"))
+        check_writable(self.path)
+        self.labels = tuple(labels)
+        self.schema = pa.schema(
+            [*STANDARD_COLUMNS.items(), *((label.name, label.type) for label in self.labels)]
+        )
+        self._info = {
+            "name": name,
+            "origin": origin,
+            "labels": [{"name": x.name, "kind": x.kind, "values": list(x.values)} for x in self.labels],
+            "provenance": dict(provenance),
+        }
+        self._pending: list[tuple[np.ndarray, dict[str, Any]]] = []
+        self._pending_bytes = 0
+        self.done: set[str] = set()
+        self._parts = 0
+        self._shards = 0
+        self._open(fingerprint)
+
+    def _open(self, fingerprint: str) -> None:
+        marker = self.partial / "partial.json"
+        if marker.exists():
+            if read_json(marker)["fingerprint"] != fingerprint:
+                raise ArtifactError(
+                    Problem(
+                        f"{self.partial}",
+                        "holds an unfinished cohort of another configuration",
+                        remedy="finish it with the configuration it was begun with, or remove it",
+                    )
+                )
+        else:
+            remove(self.partial)
+            for folder in ("images", "parts"):
+                (self.partial / folder).mkdir(parents=True)
+            write_json(marker, {"fingerprint": fingerprint})
+        while (part := self._part_path(self._parts)).exists():
+            table = pq.read_table(part, columns=["image_id", "shard"])
+            self.done.update(table.column("image_id").to_pylist())
+            self._shards = max(table.column("shard").to_pylist(), default=self._shards - 1) + 1
+            self._parts += 1
+
+    def _part_path(self, number: int) -> Path:
+        return self.partial / "parts" / f"{number:05d}.parquet"
+
+    def add(self, image: np.ndarray, record: Mapping[str, Any]) -> None:
+        """Adds one image [rows, columns] or [rows, columns, 3] of uint8, uint16 or int16 with its record.
+
+        The caller gives standard and label columns; sizes and the pixel digest are filled in here.
+        Raises ValueError for anything a stage must not do: unknown columns, a second image of the same id.
+        """
+        if image.dtype.name not in DTYPES or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+            raise ValueError(f"image of dtype {image.dtype} and shape {image.shape}")
+        unknown = set(record) - set(self.schema.names)
+        if unknown:
+            raise ValueError(f"unknown columns {sorted(unknown)}")
+        if record.get("split") not in (None, *ROLES):
+            raise ValueError(f"split {record.get('split')!r}")
+        image_id = record["image_id"]
+        if image_id in self.done:
+            raise ValueError(f"image {image_id} is already stored")
+        image = np.ascontiguousarray(image)
+        full = {
+            **record,
+            "rows": image.shape[0],
+            "columns": image.shape[1],
+            "channels": 1 if image.ndim == 2 else image.shape[2],
+            "pixels_digest": digest_array(image),
+            "derived_from_real": bool(record.get("derived_from_real", False)),
+        }
+        self.done.add(image_id)
+        self._pending.append((image, full))
+        self._pending_bytes += image.nbytes
+        if self._pending_bytes >= FLUSH_BYTES or len(self._pending) >= FLUSH_IMAGES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Makes what was added durable: the shards first, then the part of the records that makes them count."""
+        if not self._pending:
+            return
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for position, (image, _) in enumerate(self._pending):
+            groups.setdefault((image.shape, image.dtype.name), []).append(position)
+        rows = []
+        for positions in groups.values():
+            with atomic_path(self.partial / "images" / shard_name(self._shards)) as temporary, open(temporary, "wb") as file:
+                np.save(file, np.stack([self._pending[i][0] for i in positions]), allow_pickle=False)
+            for row, position in enumerate(positions):
+                rows.append({**self._pending[position][1], "shard": self._shards, "shard_row": row})
+            self._shards += 1
+        with atomic_path(self._part_path(self._parts)) as temporary:
+            pq.write_table(pa.Table.from_pylist(rows, schema=self.schema), temporary)
+        self._parts += 1
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    def finish(self, extra_files: Mapping[str, str] | None = None, **extra_info: Any) -> Cohort:
+        """Merges the parts (sorted by image id), writes digests and cohort.json, and renames the folder into place."""
+        self.flush()
+        parts = [pq.read_table(self._part_path(i)) for i in range(self._parts)]
+        table = pa.concat_tables(parts) if parts else self.schema.empty_table()
+        table = table.sort_by("image_id")
+        with atomic_path(self.partial / "records.parquet") as temporary:
+            pq.write_table(table, temporary)
+        names = ["records.parquet", *(f"images/{shard_name(i)}" for i in range(self._shards))]
+        for name, text in (extra_files or {}).items():
+            write_atomic(self.partial / name, text)
+            names.append(name)
+        content = table.drop_columns(["shard", "shard_row"]).to_pylist()
+        write_artifact(
+            self.partial / "cohort.json", FORMAT, VERSION,
+            {
+                **self._info,
+                **extra_info,
+                "images": table.num_rows,
+                "digest": digest_json({"labels": self._info["labels"], "origin": self._info["origin"], "records": content}),
+                "files": {name: digest_file(self.partial / name) for name in names},
+            },
+        )
+        remove(self.partial / "parts")
+        (self.partial / "partial.json").unlink()
+        os.replace(self.partial, self.path)
+        return Cohort.open(self.path)
