@@ -55,7 +55,18 @@ STANDARD_COLUMNS: dict[str, pa.DataType] = {
     "shard_row": pa.int64(),
 }
 _LABEL_TYPES = {"nominal": pa.string(), "ordinal": pa.int64(), "continuous": pa.float64()}
-_SELECTABLE = ("modality", "body_part", "laterality", "view", "site", "manufacturer", "sex", "ethnicity", "split", "patient_id")
+_SELECTABLE = (
+    "modality",
+    "body_part",
+    "laterality",
+    "view",
+    "site",
+    "manufacturer",
+    "sex",
+    "ethnicity",
+    "split",
+    "patient_id",
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +111,9 @@ class Cohort:
                 Problem(
                     f"cohort {path}",
                     "is unfinished" if unfinished else "is not a cohort folder (no cohort.json)",
-                    remedy="run the same command again to finish it" if unfinished else "make one with synthcohort ingest",
+                    remedy="run the same command again to finish it"
+                    if unfinished
+                    else "make one with synthcohort ingest",
                 )
             )
         info = read_artifact(path / "cohort.json", FORMAT, VERSION)
@@ -110,7 +123,11 @@ class Cohort:
             raise ArtifactError(Problem(f"cohort {path}", f"records.parquet cannot be read ({error})")) from error
         if records.num_rows != info["images"]:
             raise ArtifactError(
-                Problem(f"cohort {path}", f"records.parquet has {records.num_rows} rows", f"{info['images']}, as cohort.json says")
+                Problem(
+                    f"cohort {path}",
+                    f"records.parquet has {records.num_rows} rows",
+                    f"{info['images']}, as cohort.json says",
+                )
             )
         return cls(path, info, records)
 
@@ -184,7 +201,9 @@ class Cohort:
                 raise InputError(Problem("selection", f"column {name!r}", ", ".join([*self.labels, *_SELECTABLE])))
             elif value not in values:
                 known = sorted({str(item) for item in values if item is not None})[:20]
-                raise InputError(Problem(name, f"unknown value {value!r}", ", ".join(known) or "none: the column is empty"))
+                raise InputError(
+                    Problem(name, f"unknown value {value!r}", ", ".join(known) or "none: the column is empty")
+                )
             keep = keep[[values[i] == value for i in keep]] if len(keep) else keep
         view = Cohort(self.path, self.info, self.records.take(pa.array(keep)))
         view._maps = self._maps
@@ -207,7 +226,12 @@ class Cohort:
         if len(shapes) > 1:
             found = ", ".join(map(str, sorted(shapes)[:4]))
             raise InputError(
-                Problem(f"cohort {self.path}", f"images of {len(shapes)} shapes ({found} …)", "one shape", "ingest with a fixed size")
+                Problem(
+                    f"cohort {self.path}",
+                    f"images of {len(shapes)} shapes ({found} …)",
+                    "one shape",
+                    "ingest with a fixed size",
+                )
             )
         return np.stack(stack) if stack else np.zeros((0, 0, 0), np.uint8)
 
@@ -217,7 +241,9 @@ class Cohort:
             try:
                 self._maps[number] = np.load(file, mmap_mode="r", allow_pickle=False)
             except (OSError, ValueError) as error:
-                raise ArtifactError(Problem(f"cohort {self.path}", f"shard {file.name} cannot be read ({error})")) from error
+                raise ArtifactError(
+                    Problem(f"cohort {self.path}", f"shard {file.name} cannot be read ({error})")
+                ) from error
         return self._maps[number]
 
     def verify(self) -> list[str]:

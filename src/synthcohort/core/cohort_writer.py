@@ -10,11 +10,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from synthcohort.core.cohort import (
-    FORMAT, ROLES, STANDARD_COLUMNS, VERSION, Cohort, LabelColumn, partial_path, shard_name,
+    FORMAT,
+    ROLES,
+    STANDARD_COLUMNS,
+    VERSION,
+    Cohort,
+    LabelColumn,
+    partial_path,
+    shard_name,
 )
 from synthcohort.core.errors import ArtifactError, Problem
 from synthcohort.core.files import (
-    atomic_path, check_writable, digest_array, digest_file, digest_json, read_json, remove, write_artifact, write_atomic, write_json,
+    atomic_path,
+    check_writable,
+    digest_array,
+    digest_file,
+    digest_json,
+    read_json,
+    remove,
+    write_artifact,
+    write_atomic,
+    write_json,
 )
 
 FLUSH_BYTES, FLUSH_IMAGES = 64 * 2**20, 1024
@@ -42,9 +58,7 @@ class CohortWriter:
             raise ArtifactError(Problem(f"cohort {path}", "already exists", remedy="choose another --out or remove it"))
         check_writable(self.path)
         self.labels = tuple(labels)
-        self.schema = pa.schema(
-            [*STANDARD_COLUMNS.items(), *((label.name, label.type) for label in self.labels)]
-        )
+        self.schema = pa.schema([*STANDARD_COLUMNS.items(), *((label.name, label.type) for label in self.labels)])
         self._info = {
             "name": name,
             "origin": origin,
@@ -123,7 +137,10 @@ class CohortWriter:
             groups.setdefault((image.shape, image.dtype.name), []).append(position)
         rows = []
         for positions in groups.values():
-            with atomic_path(self.partial / "images" / shard_name(self._shards)) as temporary, open(temporary, "wb") as file:
+            with (
+                atomic_path(self.partial / "images" / shard_name(self._shards)) as temporary,
+                open(temporary, "wb") as file,
+            ):
                 np.save(file, np.stack([self._pending[i][0] for i in positions]), allow_pickle=False)
             for row, position in enumerate(positions):
                 rows.append({**self._pending[position][1], "shard": self._shards, "shard_row": row})
@@ -148,12 +165,16 @@ class CohortWriter:
             names.append(name)
         content = table.drop_columns(["shard", "shard_row"]).to_pylist()
         write_artifact(
-            self.partial / "cohort.json", FORMAT, VERSION,
+            self.partial / "cohort.json",
+            FORMAT,
+            VERSION,
             {
                 **self._info,
                 **extra_info,
                 "images": table.num_rows,
-                "digest": digest_json({"labels": self._info["labels"], "origin": self._info["origin"], "records": content}),
+                "digest": digest_json(
+                    {"labels": self._info["labels"], "origin": self._info["origin"], "records": content}
+                ),
                 "files": {name: digest_file(self.partial / name) for name in names},
             },
         )

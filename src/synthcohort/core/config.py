@@ -33,7 +33,9 @@ def apply_overrides(mapping: Mapping[str, Any], overrides: Iterable[str]) -> dic
         name, equals, text = override.partition("=")
         keys = name.strip().split(".")
         if not equals or not all(keys):
-            raise ConfigError(Problem("--set", f"{override!r}", "section.key=value", "for example --set train.images=20000"))
+            raise ConfigError(
+                Problem("--set", f"{override!r}", "section.key=value", "for example --set train.images=20000")
+            )
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
@@ -74,7 +76,10 @@ def _build(cls: Any, mapping: Any, where: str, problems: list[Problem]) -> Any:
             near = difflib.get_close_matches(key, fields, n=1)
             problems.append(
                 Problem(
-                    f"setting {name}", "is unknown", ", ".join(sorted(fields)), f"did you mean {near[0]}?" if near else ""
+                    f"setting {name}",
+                    "is unknown",
+                    ", ".join(sorted(fields)),
+                    f"did you mean {near[0]}?" if near else "",
                 )
             )
             continue
@@ -131,7 +136,10 @@ def _convert(hint: Any, value: Any, name: str, problems: list[Problem]) -> Any:
         if len(inner) != len(value):
             problems.append(Problem(f"setting {name}", f"{len(value)} values", f"{len(inner)} values"))
             return None
-        converted = [_convert(kind, item, f"{name}[{i}]", problems) for i, (kind, item) in enumerate(zip(inner, value, strict=True))]
+        converted = [
+            _convert(kind, item, f"{name}[{i}]", problems)
+            for i, (kind, item) in enumerate(zip(inner, value, strict=True))
+        ]
         return tuple(converted) if origin is tuple else converted
     if origin is dict:
         if not isinstance(value, Mapping):
@@ -148,7 +156,14 @@ def _convert(hint: Any, value: Any, name: str, problems: list[Problem]) -> Any:
     return value
 
 
-_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path", type(None): "nothing"}
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    Path: "a path",
+    type(None): "nothing",
+}
 
 
 def _type_words(hint: Any) -> str:
@@ -164,9 +179,7 @@ def _type_words(hint: Any) -> str:
 
 def to_mapping(instance: Any) -> dict[str, Any]:
     """The JSON-able mapping of a config dataclass; `build` gives the same instance back."""
-    return {
-        field.name: _plain(getattr(instance, field.name)) for field in dataclasses.fields(instance)
-    }
+    return {field.name: _plain(getattr(instance, field.name)) for field in dataclasses.fields(instance)}
 
 
 def _plain(value: Any) -> Any:

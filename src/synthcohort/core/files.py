@@ -154,7 +154,12 @@ def check_writable(out: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise InputError(
-            Problem(f"output {out}", f"{folder} cannot be written ({error.strerror})", "a writable folder", "choose another --out")
+            Problem(
+                f"output {out}",
+                f"{folder} cannot be written ({error.strerror})",
+                "a writable folder",
+                "choose another --out",
+            )
         ) from None
 
 
@@ -172,7 +177,9 @@ def lock(out: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(
-                Problem(f"output {out}", "another process is working on it", remedy="wait for it, or choose another --out")
+                Problem(
+                    f"output {out}", "another process is working on it", remedy="wait for it, or choose another --out"
+                )
             ) from None
         try:
             yield

@@ -20,7 +20,9 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def progress(total: int | None, description: str, unit: str = "images", start: int = 0) -> Iterator[Callable[..., None]]:
+def progress(
+    total: int | None, description: str, unit: str = "images", start: int = 0
+) -> Iterator[Callable[..., None]]:
     """Yields advance(n=1, **shown); `start` is what an earlier run already did, so that the rate counts this run only."""
     began = last = time.monotonic()
     done = start
@@ -42,8 +44,11 @@ def progress(total: int | None, description: str, unit: str = "images", start: i
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} " + unit),
-            TimeRemainingColumn(), TextColumn("{task.fields[shown]}"),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total} " + unit),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[shown]}"),
         )
         with Progress(*columns, console=Console(stderr=True)) as bar:
             task = bar.add_task(description, total=total, completed=start, shown="")

@@ -34,7 +34,12 @@ class RunFolder:
             write_artifact(file, FORMAT, VERSION, info)
         run = cls(path, read_artifact(file, FORMAT, VERSION))
         differing = [
-            Problem(f"run {path}", f"{name} is {new!r}", f"{old!r}, as the run was begun", "use another --out or the old setting")
+            Problem(
+                f"run {path}",
+                f"{name} is {new!r}",
+                f"{old!r}, as the run was begun",
+                "use another --out or the old setting",
+            )
             for name, old, new in _differences(run.info["config"], json.loads(json.dumps(config)))
         ]
         if run.info["kind"] != kind:
@@ -48,7 +53,9 @@ class RunFolder:
     def read(cls, path: Path) -> "RunFolder":
         """Opens an existing run for reading."""
         if not (Path(path) / "run.json").is_file():
-            raise ArtifactError(Problem(f"run {path}", "is not a run folder (no run.json)", remedy="make one with synthcohort train"))
+            raise ArtifactError(
+                Problem(f"run {path}", "is not a run folder (no run.json)", remedy="make one with synthcohort train")
+            )
         return cls(Path(path), read_artifact(Path(path) / "run.json", FORMAT, VERSION))
 
     @property

@@ -1,0 +1,39 @@
+# The two commands of the README: `make demo` and `make test`. Each sets up what it needs on a machine with Python alone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_OUT ?= runs/demo
+.DEFAULT_GOAL := help
+.PHONY: help setup demo tiny test check bench test-kill clean
+
+help:           ## what can be made
+	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(VENV)/.ready   ## make .venv with everything in it (under 5 minutes)
+
+$(VENV)/.ready: pyproject.toml constraints.txt scripts/setup.sh
+	PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup.sh
+	@touch $@
+
+demo: setup     ## the whole pipeline on a procedural hospital (about 6 minutes); report in runs/demo/report.html
+	$(BIN)/synthcohort demo --out $(DEMO_OUT)
+
+tiny: setup     ## the same in about a minute, cruder
+	$(BIN)/synthcohort demo --tiny
+
+test: setup     ## all tests (under 9 minutes on 2 cores)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow and not gpu and not shared_data"
+
+check: setup    ## lint, types, layers
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup    ## measure speed; results are printed, dated ones belong in benchmarks/
+	$(BIN)/python benchmarks/speed.py
+
+test-kill: setup  ## demo --tiny killed at 20 random moments, each finishing bit for bit (about half an hour)
+	$(BIN)/python benchmarks/kill_loop.py --kills 20
+
+clean:          ## remove the virtual environment and caches (runs/ stays)
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

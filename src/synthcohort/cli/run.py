@@ -1,0 +1,35 @@
+"""synthcohort run"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from synthcohort.cli.options import add_out, add_set
+from synthcohort.core.config import apply_overrides, build, load_toml
+
+SUMMARY = "all stages on your data, from folder to governed release; the same command again goes on where it stopped"
+EXAMPLES = (
+    "synthcohort run study.toml --source scans/ --out out --dry-run     time, disk and memory it would take",
+    "synthcohort run study.toml --source scans/ --out out",
+)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", type=Path, metavar="STUDY.toml", help="the study's settings")
+    parser.add_argument("--source", type=Path, metavar="DIR", help="the images (instead of study.source)")
+    add_out(parser, "everything: cohort, run, synthetic, evidence, bundle, report.html")
+    parser.add_argument("--dry-run", action="store_true", help="forecast time, disk and memory; write nothing")
+    add_set(parser)
+
+
+def call(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    from synthcohort.pipeline.config import StudyConfig
+    from synthcohort.pipeline.forecast import forecast
+    from synthcohort.pipeline.run import run_study
+
+    study = build(StudyConfig, apply_overrides(load_toml(args.study), args.set))
+    source = args.source or (Path(study.study.source) if study.study.source else None)
+    if args.dry_run:
+        return forecast(study, source), 0
+    result = run_study(study, source, args.out)
+    return result, 0 if result["decision"] == "release" else 1

@@ -1,0 +1,54 @@
+"""A study file: one TOML with a section per stage; every stage's defaults stand in its own config module."""
+
+from dataclasses import dataclass, field
+
+from synthcohort.core.errors import ConfigError, Problem
+from synthcohort.evaluation.config import EvaluateConfig
+from synthcohort.generation.config import GenerateConfig
+from synthcohort.ingest.config import IngestConfig
+from synthcohort.release.config import ReleaseConfig
+from synthcohort.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Study:
+    """What belongs to the study as a whole."""
+
+    name: str = "study"
+    seed: int = 0
+    source: str | None = None  # folder of the images, unless --source says
+    count: int = 1000  # synthetic images to draw
+    balance: str | None = None  # label column drawn evenly; None keeps the real distribution
+    policy: str = "open"  # thresholds and release rules: open, internal, or a TOML file
+    threads: int = 0  # processor threads; 0 means all cores. Bit-identical results need the same number.
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.count < 1:
+            problems.append(Problem("setting study.count", str(self.count), "1 or more"))
+        if self.threads < 0:
+            problems.append(Problem("setting study.threads", str(self.threads), "0 (all cores) or more"))
+        if problems:
+            raise ConfigError(*problems)
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """The procedural hospital of the demo; unused when a study reads a source of its own."""
+
+    patients: int = 300
+    images_per_patient: int = 2
+    size: int = 64
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """All sections of a study file."""
+
+    study: Study = field(default_factory=Study)
+    hospital: Hospital = field(default_factory=Hospital)
+    ingest: IngestConfig = field(default_factory=IngestConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    generate: GenerateConfig = field(default_factory=GenerateConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    release: ReleaseConfig = field(default_factory=ReleaseConfig)
