@@ -1,0 +1,1 @@
+"""Numpy functions on pixels, each with a known inverse: intensity and geometry."""
