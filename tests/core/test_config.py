@@ -53,7 +53,7 @@ def test_a_whole_number_is_not_a_flag_nor_a_flag_a_number() -> None:
 
 @pytest.mark.parametrize("bad", ["train", "=3", ".x=1"])
 def test_malformed_override(bad: str) -> None:
-    with pytest.raises(ConfigError, match="section.key=value"):
+    with pytest.raises(ConfigError, match=r"section\.key=value"):
         apply_overrides({}, [bad])
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from synthcohort.cli.options import add_config, add_out, section
 
-SUMMARY = "measure a synthetic cohort against real patients: fidelity, usefulness, privacy; each score with interval and floor"
+SUMMARY = "measure fidelity, usefulness and privacy of a synthetic cohort; every score with interval and floor"
 EXAMPLES = (
     "synthcohort evaluate --real cohort --synthetic synthetic --out evidence",
     "synthcohort evaluate --real cohort --synthetic synthetic --policy internal --out evidence",

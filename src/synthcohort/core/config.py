@@ -1,4 +1,4 @@
-"""Strict configuration: TOML in, frozen dataclasses out; every unknown name, wrong type and bad choice is said at once."""
+"""Strict configuration: TOML in, frozen dataclasses out; unknown names, wrong types and bad choices are said at once."""
 
 import dataclasses
 import difflib

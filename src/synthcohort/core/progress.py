@@ -23,7 +23,7 @@ def duration(seconds: float) -> str:
 def progress(
     total: int | None, description: str, unit: str = "images", start: int = 0
 ) -> Iterator[Callable[..., None]]:
-    """Yields advance(n=1, **shown); `start` is what an earlier run already did, so that the rate counts this run only."""
+    """Yields advance(n=1, **shown); `start` is what an earlier run did, so that the rate counts this run only."""
     began = last = time.monotonic()
     done = start
 

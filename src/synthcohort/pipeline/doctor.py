@@ -40,8 +40,6 @@ def examine(out: Path) -> list[dict[str, Any]]:
 
 def _python() -> dict[str, Any]:
     version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info < (3, 11):
-        return finding("problem", "Python", version, "use Python 3.11 or newer")
     return finding("ok", "Python", version)
 
 
