@@ -1,0 +1,237 @@
+"""The report of the evidence: what the data is, the decision, the images, every figure, and what nobody tested."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from synthcohort.pages import plots, words
+from synthcohort.pages.grids import Sheet
+from synthcohort.pages.render import render
+
+FIXED_LIMITS = (
+    "No physician’s reading is part of this report, unless a reader study is named above.",
+    "No clinical use was validated. Nothing here shows that the images may serve for diagnosis or as a reference for one.",
+    "The intervals say how much the figures depend on which images were compared. They do not say how much another training "
+    "run of the generator would change them.",
+    "The privacy figures describe these images. They do not describe the generator itself, its weights or its training files, "
+    "which stay with the owner.",
+    "The attacks tried are the ones named above. An attacker with other pictures or records of the same patients was not "
+    "simulated.",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One score in a panel."""
+
+    label: str
+    score: Mapping[str, Any]
+    strip: Markup | None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The rows of one figure through one encoder, on one axis."""
+
+    encoder: str | None
+    rows: tuple[Row, ...]
+    axis: Markup | None
+    floor: bool
+    control: bool
+
+
+@dataclass(frozen=True)
+class Block:
+    """One figure of a chapter, with its panels."""
+
+    name: str
+    title: str
+    good: str
+    better: str
+    panels: tuple[Panel, ...]
+    samples: tuple[str, ...]
+    floor: str  # what the floor of this chapter is called
+    floor_short: str
+
+
+def render_evidence(
+    scores: Mapping[str, Any],
+    sheets: Mapping[str, Sheet | bytes],
+    decision: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> str:
+    """scores.json, sheets of synthetic images (never real ones) and, where there is one, the release decision -> one HTML page.
+
+    `sheets` maps a class, as a reader would name it, to its PNG. `provenance` defaults to what the scores recorded.
+    """
+    synthetic = scores["synthetic"]
+    made = provenance if provenance is not None else synthetic.get("provenance") or {}
+    return render(
+        "evidence.html",
+        title=f"Synthetic cohort {synthetic.get('name') or ''}".strip(),
+        scores=scores,
+        decision=decision,
+        answer=answer(scores, decision),
+        families=_families(scores, decision),
+        sheets=[(name, s.png, s.note) if isinstance(s, Sheet) else (name, s, "") for name, s in sheets.items()],
+        chapters=_chapters(scores["scores"]),
+        legend=plots.legend(),
+        made=flatten(made),
+        settings=flatten(scores.get("settings") or {}),
+        thresholds=flatten((scores.get("policy") or {}).get("thresholds") or {}),
+        limits=FIXED_LIMITS,
+        verdicts=words.VERDICTS,
+        glossary=words.GLOSSARY,
+    )
+
+
+def answer(scores: Mapping[str, Any], decision: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The one sentence at the top, its tone, and the reasons under it."""
+    failed, unclear = len(scores.get("failed") or []), len(scores.get("inconclusive") or [])
+    if decision is not None:
+        policy = decision["policy"]["name"]
+        broken = [rule["reason"] for rule in decision["rules"] if not rule["passed"]]
+        if decision["decision"] == "release":
+            text = f"Released: this cohort may be shared under the policy “{policy}”."
+            return {"tone": "pass", "head": "Release", "text": text, "reasons": [], "more": _all_hold(len(decision["rules"]))}
+        text = f"Not released: this cohort must not be shared under the policy “{policy}”."
+        more = f"{len(broken)} of {len(decision['rules'])} rules do not hold:"
+        return {"tone": "fail", "head": "Refuse", "text": text, "reasons": broken, "more": more}
+    pending = "No release has been decided yet; this page is the evidence for that decision."
+    verdict = scores["verdict"]
+    if verdict == "pass":
+        text = "The evidence holds: every one of the seven checks passed."
+    elif verdict == "fail":
+        text = f"The evidence speaks against sharing: {_checks(failed)} failed" + (
+            f", and {_checks(unclear)} could not be concluded." if unclear else "."
+        )
+    else:
+        text = f"The evidence does not suffice: no check failed, but {_checks(unclear)} could not be concluded."
+    return {"tone": verdict, "head": words.VERDICTS[verdict][0], "text": text, "reasons": [], "more": pending}
+
+
+def _all_hold(count: int) -> str:
+    return f"All {count} rules of the policy hold. What they rest on, and what was not tested, stands below."
+
+
+def _checks(count: int) -> str:
+    return f"{count} check" if count == 1 else f"{count} checks"
+
+
+def _families(scores: Mapping[str, Any], decision: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The seven checks in a fixed order; one the scores do not name is inconclusive, never silently absent."""
+    rules = {rule["name"]: rule for rule in (decision or {}).get("rules", [])}
+    rows = []
+    for family in words.FAMILIES:
+        found = scores["families"].get(family.name) or {"verdict": "inconclusive", "reason": "The scores do not name this check."}
+        rows.append(
+            {
+                "family": family,
+                "verdict": found["verdict"],
+                "reason": sentence(found.get("reason") or ""),
+                "rule": rules.get(f"family:{family.name}"),
+            }
+        )
+    return rows
+
+
+def sentence(text: str) -> str:
+    """A reason as a sentence: capital first, full stop last."""
+    text = text.strip()
+    if not text:
+        return "No reason was recorded."
+    return text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
+
+
+def _chapters(scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Scores by chapter, then by figure, then by encoder; a group no chapter knows gets one of its own."""
+    known = {group.name for group in words.GROUPS}
+    others = dict.fromkeys(score["group"] for score in scores if score["group"] not in known)
+    groups = [*words.GROUPS, *(words.Group(name, name.replace("_", " ").capitalize(), "") for name in others)]
+    chapters = []
+    for group in groups:
+        mine = [score for score in scores if score["group"] == group.name]
+        names = dict.fromkeys(score["name"] for score in mine)
+        blocks = [_block([score for score in mine if score["name"] == name], group) for name in names]
+        chapters.append({"group": group, "blocks": blocks, "judged": any(score.get("verdict") for score in mine)})
+    return chapters
+
+
+def _block(scores: list[Mapping[str, Any]], group: words.Group) -> Block:
+    encoders = dict.fromkeys(score.get("encoder") for score in scores)
+    first = scores[0]
+    return Block(
+        name=first["name"],
+        title=first.get("title") or first["name"],
+        good=sentence(first["good"]) if first.get("good") else "",
+        better={"lower": "Lower is better.", "higher": "Higher is better."}.get(first.get("better") or "none", ""),
+        panels=tuple(_panel(encoder, [s for s in scores if s.get("encoder") == encoder]) for encoder in encoders),
+        samples=tuple(dict.fromkeys(filter(None, map(_sample, scores)))),
+        floor=group.floor,
+        floor_short=group.floor_short,
+    )
+
+
+def _panel(encoder: str | None, scores: list[Mapping[str, Any]]) -> Panel:
+    axis = plots.axis_for([value for score in scores for value in plots.score_values(dict(score))])
+    labels = [_label(score) for score in scores]
+    rows = tuple(
+        Row(
+            label if labels.count(label) == 1 else f"{label}, {score.get('split') or score.get('computed_on') or i + 1}",
+            score,
+            plots.interval_row(dict(score), axis) if axis else None,
+        )
+        for i, (label, score) in enumerate(zip(labels, scores, strict=True))
+    )
+    return Panel(
+        encoder,
+        rows,
+        plots.axis_row(axis) if axis else None,
+        any(score.get("floor") for score in scores),
+        any(score.get("control") for score in scores),
+    )
+
+
+def _label(score: Mapping[str, Any]) -> str:
+    subset = score.get("subset")
+    return str(subset).replace("=", " = ") if subset else "All images"
+
+
+def _sample(score: Mapping[str, Any]) -> str:
+    """What a figure was computed on, in words."""
+    parts = []
+    if score.get("n_synthetic"):
+        parts.append(f"{score['n_synthetic']:,} synthetic")
+    if score.get("n_real"):
+        split = f" {score['split']}" if score.get("split") else ""
+        parts.append(f"{score['n_real']:,} real{split}")
+    images = " and ".join(parts) + " images" if parts else ""
+    detail = score.get("computed_on") or ""
+    return f"{images} ({detail})" if images and detail else images or str(detail)
+
+
+def flatten(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as (dotted name, text), sorted by name: a table anybody can read and compare."""
+    rows: list[tuple[str, str]] = []
+    for key in sorted(mapping, key=str):
+        value = mapping[key]
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            rows.extend(flatten(value, f"{name}.") or [(name, "none")])
+        elif isinstance(value, (list, tuple)):
+            rows.append((name, ", ".join(map(_text, value)) or "none"))
+        else:
+            rows.append((name, _text(value)))
+    return rows
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "not recorded"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {text}" for key, text in flatten(value))
+    return str(value)

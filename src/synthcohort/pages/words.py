@@ -1,0 +1,132 @@
+"""The plain words of the reports: what each check asks, what each group of scores is for, what a term means."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Family:
+    """One of the seven gating checks, as a question a reader would ask."""
+
+    name: str
+    title: str
+    question: str
+    measured: str  # how it is measured, in a sentence
+
+
+FAMILIES = (
+    Family(
+        "copies",
+        "Copies",
+        "Is any image a copy of a real patient’s image?",
+        "Each synthetic image is compared with the nearest image the generator learned from. Real images of patients it never "
+        "saw show how near two different patients come by chance.",
+    ),
+    Family(
+        "membership",
+        "Membership",
+        "Can an outsider tell whose images the generator learned from?",
+        "An attacker guesses for known images whether they were used for training (membership inference).",
+    ),
+    Family(
+        "label_truth",
+        "True labels",
+        "Do the images show what their labels say?",
+        "A grader trained on real images reads the synthetic ones, and its readings are compared with their labels.",
+    ),
+    Family(
+        "image_damage",
+        "Undamaged images",
+        "Are the images free of technical damage?",
+        "Noise, blur, clipping, repeated patterns and missing gray values are measured against real images.",
+    ),
+    Family(
+        "coverage",
+        "Variety",
+        "Do the images show the variety of the real ones?",
+        "The share of real images that have a synthetic neighbor is compared with the share that has a real one.",
+    ),
+    Family(
+        "subgroups",
+        "Groups of patients",
+        "Are all groups of patients represented equally well?",
+        "The checks are repeated within each group (sex, age, site) and the spread between the groups is measured.",
+    ),
+    Family(
+        "harm",
+        "No harm in use",
+        "Does training with these images leave no class or group worse off?",
+        "A model trained with synthetic images is compared with one trained on real images only, class by class, on real test "
+        "patients.",
+    ),
+)
+
+VERDICTS = {
+    "pass": ("Pass", "✓"),
+    "fail": ("Fail", "✕"),
+    "inconclusive": ("Inconclusive", "?"),
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """A chapter of scores."""
+
+    name: str
+    title: str
+    lead: str
+    floor: str = "Floor: real against real"
+    floor_short: str = "Floor"
+
+
+GROUPS = (
+    Group(
+        "privacy",
+        "Privacy: how near do the images come to real patients?",
+        "The first question of any release. A synthetic image must not lie nearer to a patient the generator learned from than "
+        "the images of an unrelated patient do. The control in these figures is just that: patients who were set aside and never "
+        "shown to the generator.",
+    ),
+    Group(
+        "utility",
+        "Usefulness: do models that learn from the images work on real patients?",
+        "A small model is trained on synthetic images alone and tested on real patients. The same model trained on as many real "
+        "images is what it has to match.",
+        "Reference: real images instead",
+        "Reference",
+    ),
+    Group(
+        "fidelity",
+        "Fidelity: do the images look like the real ones?",
+        "Distances between the two sets of images, taken through the eyes of an image network (an encoder). Distances from "
+        "different encoders can’t be compared with each other. Two sets of real images also differ: that is the floor.",
+    ),
+    Group(
+        "alignment",
+        "Alignment: do the images show what was asked for?",
+        "Each image was asked for with a label. A grader that learned from real images reads the label back. It errs on real "
+        "images too: that is the reference.",
+        "Reference: real images instead",
+        "Reference",
+    ),
+)
+
+GLOSSARY = (
+    ("Cohort", "A set of images with their records: here the synthetic one, and the real one it was learned from."),
+    ("Synthetic image", "An image computed by a generator. It is not a recording of anybody, although the generator learned from recordings."),
+    ("Generator", "The computer model that draws the images. It learned from the real training images only."),
+    ("95 % interval", "The range in which the figure would be expected to fall if the same comparison were repeated with other images of the same kind. Wide means: too few images to be sure."),
+    ("Floor (real against real)", "The same figure computed between two sets of real images. No synthetic set should be expected to do better."),
+    ("Reference (real images instead)", "The same figure with real images in place of the synthetic ones: what the synthetic ones have to match."),
+    ("Control", "The same figure computed for real patients that the generator never saw, offered as if they were synthetic."),
+    ("Training, validation, control and test patients", "The four roles. Training patients taught the generator; validation patients served every choice; control patients serve the privacy floor only; test patients are used once for the scores."),
+    ("Encoder", "An image network that turns an image into a list of numbers (features), so that images can be compared."),
+    ("Fréchet distance", "A distance between two sets of images in an encoder’s features: mean and spread are compared. 0 is identical. Known as FID when one particular encoder is used; other encoders give other figures."),
+    ("Kernel distance (KID, MMD)", "Another distance between two sets of features. Unlike the Fréchet distance it does not depend on the number of images."),
+    ("Precision, recall, density, coverage", "Shares of images that have a near neighbor in the other set. Precision and density: are the synthetic images realistic? Recall and coverage: is the variety of the real ones reached?"),
+    ("Quadratic κ (kappa)", "Agreement of two gradings beyond chance, counting a larger disagreement more. 1 is perfect, 0 is chance."),
+    ("Membership inference", "The attempt to find out whether a known image was among the training images."),
+    ("Inconclusive", "There was not enough evidence, or the check was not made. It is never read as a pass."),
+    ("Digest", "A fingerprint (SHA-256) of a file. If one byte changes, the digest changes."),
+    ("Policy", "The written thresholds by which evidence is judged and released."),
+    ("Seed", "The number from which an image was drawn. The same generator and seed give the same image again."),
+)
