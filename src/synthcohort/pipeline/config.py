@@ -36,9 +36,19 @@ class Study:
 class Hospital:
     """The procedural hospital of the demo; unused when a study reads a source of its own."""
 
-    patients: int = 300
-    images_per_patient: int = 2
+    patients: int = 600
+    images_per_patient: int = 3
     size: int = 64
+
+    def __post_init__(self) -> None:
+        least = {"patients": 20, "images_per_patient": 1, "size": 16}
+        problems = [
+            Problem(f"setting hospital.{name}", str(getattr(self, name)), f"{n} or more")
+            for name, n in least.items()
+            if getattr(self, name) < n
+        ]
+        if problems:
+            raise ConfigError(*problems)
 
 
 @dataclass(frozen=True)
