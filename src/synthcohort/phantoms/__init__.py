@@ -1,0 +1,1 @@
+"""Procedural images with exact ground truth: the offline demo's hospital and the known answers of the tests."""
