@@ -31,7 +31,7 @@ class CohortDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         pixels = self.cohort.image(index)
         record = self._records[index]
-        image = to_unit(pixels, value_range_of(self.cohort.select(indices=[index])))
+        image = to_unit(pixels, value_range_of(pixels.dtype, record["bits_stored"]))
         planes = image[None] if image.ndim == 2 else np.moveaxis(image, 2, 0)
         item: dict[str, Any] = {"image": torch.from_numpy(np.ascontiguousarray(planes))}
         for name in COLUMNS:
