@@ -1,0 +1,158 @@
+"""The denoiser: a small U-Net that does its work at half resolution and below.
+
+The image enters as 2x2 (or 4x4) squares stacked into channels and leaves the same way: convolutions at full resolution
+would take most of the time of a CPU and gain little (docs/decisions). Levels are joined by concatenation and a 1x1
+convolution. Shape suffixes as in layers.py; L label columns.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from synthcohort.core.errors import ConfigError, Problem
+from synthcohort.diffusion.precondition import denoise
+from synthcohort.models.condition import ConditionEmbedding, Vocabulary
+from synthcohort.models.layers import Attention, Down, ResidualBlock, Up, group_norm, sinusoid, zero_
+
+Precision = Literal["bfloat16", "float32"]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Size of the network. One entry per level, finest first; each level halves rows and columns.
+
+    patch              side of the squares stacked into channels at the input: 1, 2 or 4
+    channels           width of each level
+    encoder_blocks     residual blocks of each level on the way down
+    decoder_blocks     residual blocks of each level on the way up
+    attention_levels   levels (0 is the finest) whose blocks are followed by self-attention
+    embedding_width    width of the embedding of noise level and labels
+    dropout            share of features dropped inside the residual blocks while training
+    """
+
+    patch: int = 2
+    channels: tuple[int, ...] = (64, 128, 256)
+    encoder_blocks: tuple[int, ...] = (1, 1, 2)
+    decoder_blocks: tuple[int, ...] = (1, 2, 2)
+    attention_levels: tuple[int, ...] = (2,)
+    embedding_width: int = 256
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        problems: list[Problem | str] = []
+        levels = len(self.channels)
+        if self.patch not in (1, 2, 4):
+            problems.append(Problem("setting train.network.patch", str(self.patch), "1, 2, 4"))
+        if not levels or any(c < 4 or c % 4 for c in self.channels):
+            problems.append(
+                Problem("setting train.network.channels", str(self.channels), "multiples of 4, one a level")
+            )
+        for name, blocks in (("encoder_blocks", self.encoder_blocks), ("decoder_blocks", self.decoder_blocks)):
+            if len(blocks) != levels or any(n < 0 for n in blocks):
+                problems.append(Problem(f"setting train.network.{name}", str(blocks), f"{levels} numbers, one a level"))
+        if any(not 0 <= level < levels for level in self.attention_levels):
+            problems.append(
+                Problem(
+                    "setting train.network.attention_levels", str(self.attention_levels), f"levels 0 to {levels - 1}"
+                )
+            )
+        if self.embedding_width < 8 or self.embedding_width % 2:
+            problems.append(
+                Problem("setting train.network.embedding_width", str(self.embedding_width), "an even number from 8")
+            )
+        if not 0 <= self.dropout < 1:
+            problems.append(Problem("setting train.network.dropout", str(self.dropout), "0 up to 1"))
+        if problems:
+            raise ConfigError(*problems)
+
+    @property
+    def multiple(self) -> int:
+        """Rows and columns of the images must be multiples of this."""
+        return int(self.patch * 2 ** (len(self.channels) - 1))
+
+
+class UNet(nn.Module):
+    """The network F of the preconditioned denoiser: x [B, C, H, W], noise number [B], condition [B, L] -> like x."""
+
+    def __init__(
+        self, config: NetworkConfig, rows: int, columns: int, image_channels: int, vocabulary: Vocabulary
+    ) -> None:
+        super().__init__()
+        if rows % config.multiple or columns % config.multiple:
+            raise ConfigError(
+                Problem(
+                    "image size",
+                    f"{rows} x {columns}",
+                    f"multiples of {config.multiple}",
+                    "change train.size or train.network",
+                )
+            )
+        self.patch, width = config.patch, config.embedding_width
+        planes, channels = image_channels * config.patch**2, config.channels
+        self.noise_embedding = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
+        self.condition_embedding = ConditionEmbedding(vocabulary, width)
+        self.stem = nn.Conv2d(planes, channels[0], 3, padding=1)
+        self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()
+        for level, c in enumerate(channels):
+            size = (rows // config.patch >> level, columns // config.patch >> level)
+            attend = level in config.attention_levels
+            for stages, count in (
+                (self.encoder, config.encoder_blocks[level]),
+                (self.decoder, config.decoder_blocks[level]),
+            ):
+                stages.append(
+                    nn.ModuleList(
+                        layer
+                        for _ in range(count)
+                        for layer in (
+                            ResidualBlock(c, width, config.dropout),
+                            *([Attention(c, size)] if attend else []),
+                        )
+                    )
+                )
+        pairs = list(itertools.pairwise(channels))
+        self.down = nn.ModuleList(Down(fine, coarse) for fine, coarse in pairs)
+        self.up = nn.ModuleList(Up(coarse, fine) for fine, coarse in pairs)
+        self.join = nn.ModuleList(nn.Conv2d(2 * fine, fine, 1) for fine, _ in pairs)
+        self.norm = group_norm(channels[0])
+        self.head = zero_(nn.Conv2d(channels[0], planes, 3, padding=1))
+
+    def forward(self, x_BCHW: Tensor, noise_B: Tensor, condition_BL: Tensor) -> Tensor:
+        embedding = F.silu(self.noise_embedding(sinusoid(noise_B, 128)) + self.condition_embedding(condition_BL))
+        h = F.pixel_unshuffle(x_BCHW, self.patch).contiguous(memory_format=torch.channels_last)
+        h = self.stem(h)
+        skips: list[Tensor] = []
+        for level, stage in enumerate(self.encoder):
+            h = _run(stage, h, embedding)
+            if level < len(self.down):
+                skips.append(h)
+                h = self.down[level](h)
+        for level in reversed(range(len(self.decoder))):
+            if level < len(self.up):
+                h = self.join[level](torch.cat([self.up[level](h), skips[level]], dim=1))
+            h = _run(self.decoder[level], h, embedding)
+        return F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.patch)
+
+
+def _run(stage: nn.Module, h: Tensor, embedding: Tensor) -> Tensor:
+    assert isinstance(stage, nn.ModuleList)
+    for layer in stage:
+        h = layer(h, embedding) if isinstance(layer, ResidualBlock) else layer(h)
+    return h
+
+
+class Denoiser(nn.Module):
+    """A network wrapped to `denoiser(x, sigma, condition) -> denoised`: float32 outside, `precision` inside."""
+
+    def __init__(self, network: nn.Module, sigma_data: float, precision: Precision = "bfloat16") -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.sigma_data, self.precision = sigma_data, precision
+
+    def forward(self, x_BCHW: Tensor, sigma_B: Tensor, condition_BL: Tensor) -> Tensor:
+        with torch.autocast(x_BCHW.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            return denoise(self.network, x_BCHW, sigma_B, condition_BL, self.sigma_data)
