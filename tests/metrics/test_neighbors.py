@@ -17,6 +17,7 @@ def sets():
 
 def slow_metrics(real, synthetic, k, radii=None):
     """The four lines of the prdc package."""
+
     def radius(x):
         return np.sort(cdist(x, x), axis=1)[:, k]
 

@@ -22,7 +22,9 @@ def draw(generator, n, d=8, scale=1.0):
 def test_every_metric_gives_value_interval_and_floor(name):
     generator = np.random.default_rng(0)
     score = METRICS[name](
-        real=draw(generator, 200), synthetic=draw(generator, 150, scale=3.0), floor=draw(generator, 150),
+        real=draw(generator, 200),
+        synthetic=draw(generator, 150, scale=3.0),
+        floor=draw(generator, 150),
         real_patients=np.arange(200) // 2,
     )
     assert score.low <= score.value <= score.high
@@ -60,9 +62,7 @@ def test_positional_arguments_are_refused():
 def test_intervals_hold_the_expected_score_at_this_size(name):
     """At a nominal 95 % at least 90 % of the intervals hold the mean score of fresh draws of the same size."""
     generator = np.random.default_rng(3)
-    scores = [
-        METRICS[name](real=draw(generator, 120), synthetic=draw(generator, 100, scale=1.15)) for _ in range(60)
-    ]
+    scores = [METRICS[name](real=draw(generator, 120), synthetic=draw(generator, 100, scale=1.15)) for _ in range(60)]
     mean = np.mean([score.value for score in scores])
     assert np.mean([score.low <= mean <= score.high for score in scores]) >= 0.9
 

@@ -48,9 +48,7 @@ class EvaluateConfig:
     utility: UtilityConfig = field(default_factory=UtilityConfig)
 
     def __post_init__(self) -> None:
-        _at_least(
-            "", self, {"max_images": 20, "min_class_images": 6, "folds": 5, "bootstrap": 50, "threads": 0}
-        )
+        _at_least("", self, {"max_images": 20, "min_class_images": 6, "folds": 5, "bootstrap": 50, "threads": 0})
         if len(set(self.encoders)) != len(self.encoders) or not self.encoders:
             found = ", ".join(self.encoders) or "none"
             raise ConfigError(Problem("setting evaluate.encoders", found, "self_trained, packaged, each once"))

@@ -1,0 +1,173 @@
+"""Fidelity: how near synthetic images are to real test patients in an encoder's features, beside a real-vs-real floor.
+
+The reference is the test split. The floor is the same figure for as many real training images, drawn by whole patients.
+Every interval is a jackknife over patients (real) and images (synthetic): docs/decisions/0010.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from synthcohort.evaluation.entries import entry
+from synthcohort.evaluation.inputs import sample_patients
+from synthcohort.metrics.intervals import Score, assign_folds
+from synthcohort.metrics.neighbors import K
+from synthcohort.metrics.scored import (
+    Sample,
+    frechet_score,
+    kernel_score,
+    neighbor_score,
+    neighborhoods_of,
+    ratio_score,
+)
+
+# Below this number of images in a class its Fréchet distance says more about the number than about the images.
+LEAST_FRECHET = 100
+
+
+@dataclass(frozen=True)
+class Figure:
+    """How a metric is named and read."""
+
+    title: str
+    better: Literal["lower", "higher", "none"]
+    good: str
+
+
+FIGURES: dict[str, Figure] = {
+    "frechet_distance": Figure(
+        "Fréchet distance",
+        "lower",
+        "Good is close to the floor, which is the distance between two groups of real patients of the same sizes.",
+    ),
+    "kernel_distance": Figure(
+        "Kernel distance",
+        "lower",
+        "Good is close to the floor, near zero: the images can't be told from real ones by any cubic feature statistic.",
+    ),
+    "precision": Figure(
+        "Precision", "higher", "Good is close to the floor: each synthetic image looks like some real patient's image."
+    ),
+    "recall": Figure(
+        "Recall",
+        "higher",
+        "Good is close to the floor: each real patient's image lies amid synthetic ones.",
+    ),
+    "density": Figure(
+        "Density", "higher", "Good is close to the floor: synthetic images lie where real images are common."
+    ),
+    "coverage": Figure(
+        "Coverage", "higher", "Good is close to the floor: each real patient's image has a synthetic one near by."
+    ),
+    "coverage_ratio": Figure(
+        "Variety reached",
+        "higher",
+        "Good is close to 1: the synthetic images reach as many real patients as real training images do.",
+    ),
+}
+WHOLE = ("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage")
+BY_CLASS = ("frechet_distance", "kernel_distance", "precision", "coverage")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Images as an encoder sees them: features [N, D], what each depends on, and its class (-1: none)."""
+
+    features: np.ndarray
+    owners: Sequence[str]
+    classes: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> "Seen":
+        owners = np.asarray(self.owners)[chosen].tolist()
+        return Seen(self.features[chosen], owners, self.classes[chosen])
+
+    def of_class(self, number: int) -> "Seen":
+        return self.take(np.flatnonzero(self.classes == number))
+
+    def sample(self, folds: int, seed: int) -> Sample:
+        return Sample(np.asarray(self.features, np.float64), assign_folds(self.owners, folds, seed))
+
+
+def compare(
+    reference: Seen, synthetic: Seen, floor: Seen, names: Sequence[str], folds: int, seed: int
+) -> tuple[dict[str, Score], Score]:
+    """The named figures, each with its floor, and the ratio of coverage to its floor."""
+    if len(floor.owners) != len(synthetic.owners):
+        raise ValueError(f"floor of {len(floor.owners)} images for {len(synthetic.owners)} synthetic ones")
+    real, made, base = (side.sample(folds, seed) for side in (reference, synthetic, floor))
+    table, floor_table = neighborhoods_of(real=real, synthetic=made), neighborhoods_of(real=real, synthetic=base)
+    scores = {}
+    for name in names:
+        if name in ("frechet_distance", "kernel_distance"):
+            function = frechet_score if name == "frechet_distance" else kernel_score
+            score, under = function(real=real, synthetic=made), function(real=real, synthetic=base)
+        else:
+            score, under = neighbor_score(name, table), neighbor_score(name, floor_table)
+        scores[name] = Score(score.value, score.low, score.high, under)
+    return scores, ratio_score("coverage", table, floor_table)
+
+
+def whole_entries(
+    encoder: str, reference: Seen, synthetic: Seen, floor: Seen, folds: int, seed: int
+) -> list[dict[str, Any]]:
+    """The figures of all images, and the coverage ratio that the coverage family judges."""
+    scores, ratio = compare(reference, synthetic, floor, WHOLE, folds, seed)
+    entries = [
+        _entry(name, score, encoder, None, reference, synthetic, seen_by_encoder=encoder == "self_trained")
+        for name, score in scores.items()
+    ]
+    entries.append(_entry("coverage_ratio", ratio, encoder, None, reference, synthetic, encoder == "self_trained"))
+    return entries
+
+
+def class_entries(
+    encoder: str,
+    label: str,
+    values: Sequence[Any],
+    reference: Seen,
+    synthetic: Seen,
+    train: Seen,
+    least: int,
+    folds: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """The figures within each class that has enough images on every side; synthetic ones are cut to the floor's number."""
+    entries = []
+    for number, value in enumerate(values):
+        sides = [side.of_class(number) for side in (reference, synthetic, train)]
+        count = min(len(sides[1].owners), len(sides[2].owners))
+        if min(len(sides[0].owners), count) < max(least, K + 1):
+            continue
+        made = sides[1].take(np.arange(count))
+        base = sides[2].take(sample_patients(sides[2].owners, count, "class floor", seed))
+        names = BY_CLASS if min(len(sides[0].owners), count) >= LEAST_FRECHET else BY_CLASS[1:]
+        scores, _ = compare(sides[0], made, base, names, folds, seed)
+        for name, score in scores.items():
+            subset = f"{label}={value}"
+            entries.append(_entry(name, score, encoder, subset, sides[0], made, encoder == "self_trained"))
+    return entries
+
+
+def _entry(
+    name: str, score: Score, encoder: str, subset: str | None, reference: Seen, synthetic: Seen, seen_by_encoder: bool
+) -> dict[str, Any]:
+    figure = FIGURES[name]
+    computed_on = f"{reference.features.shape[1]} features of each image"
+    if seen_by_encoder:
+        computed_on += "; the floor's training images are those the encoder was fitted on"
+    return entry(
+        name,
+        title=figure.title,
+        group="fidelity",
+        family="coverage" if name == "coverage_ratio" and encoder == "self_trained" and subset is None else None,
+        encoder=encoder,
+        subset=subset,
+        score=score,
+        n_real=len(reference.owners),
+        n_synthetic=len(synthetic.owners),
+        better=figure.better,
+        good=figure.good,
+        computed_on=computed_on,
+    )

@@ -1,0 +1,245 @@
+"""What is compared with what: both cohorts opened and checked, every obstacle said before anything is computed."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synthcohort.core.cohort import Cohort, LabelColumn
+from synthcohort.core.cohort_writer import CohortWriter
+from synthcohort.core.errors import InputError, Problem
+from synthcohort.core.files import digest_json
+from synthcohort.core.seeds import rng
+from synthcohort.imaging.geometry import placement
+
+LEAST_IMAGES = 12  # of train, test and synthetic each: with fewer no figure means anything
+_WRITTEN = {"rows", "columns", "channels", "pixels_digest", "shard", "shard_row"}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Two cohorts that can be compared, and the label their classes are read from."""
+
+    real: Cohort
+    synthetic: Cohort
+    label: LabelColumn
+    notes: tuple[str, ...]  # what a reader of the figures must know
+
+    def classes(self, view: Cohort) -> np.ndarray:
+        """Position of each image's label among the label's values, -1 where it has none: [N] int64."""
+        place = {value: number for number, value in enumerate(self.label.values)}
+        return np.array([place.get(value, -1) for value in view.column(self.label.name)], np.int64)
+
+
+def patients(view: Cohort) -> list[str]:
+    """What each image depends on: its group (lesion, smear), else its patient, else itself alone."""
+    columns = (view.column("group_id"), view.column("patient_id"), view.image_ids)
+    return [
+        f"group {group}" if group is not None else f"patient {patient}" if patient is not None else f"image {image}"
+        for group, patient, image in zip(*columns, strict=True)
+    ]
+
+
+def open_inputs(real_path: Path, synthetic_path: Path, label: str | None, scratch: Path) -> Inputs:
+    """Opens both cohorts; raises InputError with everything that stands in the way of comparing them."""
+    if Path(real_path).resolve() == Path(synthetic_path).resolve():
+        raise InputError(
+            Problem(
+                "--real and --synthetic",
+                f"the same folder {real_path}",
+                "two cohorts",
+                "name the real and the synthetic one",
+            )
+        )
+    real, synthetic = Cohort.open(real_path), Cohort.open(synthetic_path)
+    problems = [
+        Problem(f"cohort {cohort.path}", f"is {cohort.origin}", wanted, f"name a {wanted} cohort with --{wanted}")
+        for cohort, wanted in ((real, "real"), (synthetic, "synthetic"))
+        if cohort.origin != wanted
+    ]
+    if problems:
+        raise InputError(*problems)
+    _refuse_identical(real, synthetic)
+    column = _label(real, synthetic, label)
+    _refuse_small(real, synthetic, column)
+    _refuse_shared_patients(real)
+    notes = _notes(real)
+    real, synthetic, resized = _same_shape(real, synthetic, scratch)
+    return Inputs(real, synthetic, column, (*notes, *resized))
+
+
+def _refuse_identical(real: Cohort, synthetic: Cohort) -> None:
+    if len(synthetic) and not set(synthetic.column("pixels_digest")) - set(real.column("pixels_digest")):
+        raise InputError(
+            Problem(
+                f"cohort {synthetic.path}",
+                "every image is, pixel by pixel, an image of the real cohort",
+                "synthetic images",
+                "check that the right folder was given",
+            )
+        )
+
+
+def _label(real: Cohort, synthetic: Cohort, wanted: str | None) -> LabelColumn:
+    """The label column that both cohorts share."""
+    usable = {name: label for name, label in real.labels.items() if label.kind in ("nominal", "ordinal")}
+    if not usable:
+        raise InputError(
+            Problem(
+                f"cohort {real.path}",
+                "has no nominal or ordinal label column",
+                remedy="ingest it with a label column: usefulness and the self-trained encoder need classes",
+            )
+        )
+    if wanted is not None and wanted not in usable:
+        raise InputError(Problem("setting evaluate.label", repr(wanted), ", ".join(usable)))
+    label = usable[wanted] if wanted is not None else next(iter(usable.values()))
+    other = synthetic.labels.get(label.name)
+    if other is None or other.kind != label.kind or other.values != label.values:
+        found = "no such column" if other is None else f"{other.kind} with values {', '.join(map(str, other.values))}"
+        raise InputError(
+            Problem(
+                f"label {label.name} of cohort {synthetic.path}",
+                found,
+                f"{label.kind} with values {', '.join(map(str, label.values))}, as in the real cohort",
+                "choose another label with --set evaluate.label=NAME",
+            )
+        )
+    return label
+
+
+def _refuse_small(real: Cohort, synthetic: Cohort, label: LabelColumn) -> None:
+    problems = []
+    roles = Counter(real.column("split"))
+    for role in ("train", "test"):
+        if roles[role] < LEAST_IMAGES:
+            found = f"{roles[role]} images of role {role!r}" if roles[role] else f"no images of role {role!r}"
+            remedy = (
+                "ingest it with a split" if not roles[role] else "use a larger cohort, or larger shares of the split"
+            )
+            problems.append(Problem(f"cohort {real.path}", found, f"{LEAST_IMAGES} or more", remedy))
+            continue
+        values = {value for value in real.select(split=role).column(label.name) if value is not None}
+        if len(values) < 2:
+            found = f"{len(values)} class of {label.name} among the images of role {role!r}"
+            problems.append(Problem(f"cohort {real.path}", found, "2 or more", "choose another label or split"))
+    if len(synthetic) < LEAST_IMAGES:
+        found = f"{len(synthetic)} images"
+        problems.append(Problem(f"cohort {synthetic.path}", found, f"{LEAST_IMAGES} or more", "generate more images"))
+    if problems:
+        raise InputError(*problems)
+
+
+def _refuse_shared_patients(real: Cohort) -> None:
+    """A patient in two roles would make the floor, the control and every interval untrue."""
+    seen: dict[str, str] = {}
+    shared: set[tuple[str, str]] = set()
+    for patient, role in zip(real.column("patient_id"), real.column("split"), strict=True):
+        if patient is not None and role is not None and seen.setdefault(patient, role) != role:
+            shared.add((patient, role))
+    if shared:
+        found = f"{len({patient for patient, _ in shared})} patients have images in more than one role"
+        raise InputError(Problem(f"cohort {real.path}", found, "one role for each patient", "ingest it again"))
+
+
+def _notes(real: Cohort) -> list[str]:
+    notes = []
+    absent = sum(owner.startswith("image ") for owner in patients(real))
+    if absent:
+        notes.append(
+            f"{absent} real images have no patient id and count as patients of their own: "
+            "if patients have several images, the intervals are too narrow and the splits may share patients."
+        )
+    if "control" not in set(real.column("split")):
+        notes.append("The real cohort has no control patients, so the privacy figures have no floor.")
+    return notes
+
+
+def _shapes(cohort: Cohort) -> Counter[tuple[int, int]]:
+    return Counter(zip(cohort.column("rows"), cohort.column("columns"), strict=True))
+
+
+def _same_shape(real: Cohort, synthetic: Cohort, scratch: Path) -> tuple[Cohort, Cohort, list[str]]:
+    """Brings both to the smaller of their shapes; refuses other channels or pixel types."""
+    channels = [set(cohort.column("channels")) for cohort in (real, synthetic)]
+    depths = [{cohort.image(i).dtype.name for i in (0, len(cohort) - 1)} for cohort in (real, synthetic)]
+    for what, sides in (("channels", channels), ("pixel type", depths)):
+        if sides[0] != sides[1] or len(sides[0]) != 1:
+            words = [" and ".join(sorted(map(str, side))) for side in sides]
+            found = f"real {words[0]}, synthetic {words[1]}"
+            raise InputError(Problem(what, found, "the same in both cohorts", "ingest or generate one of them anew"))
+    shapes = _shapes(real) + _shapes(synthetic)
+    if len(shapes) == 1:
+        return real, synthetic, []
+    rows, columns = min(shapes, key=lambda shape: (shape[0] * shape[1], shape))
+    notes = []
+    both = []
+    for cohort in (real, synthetic):
+        others = sum(number for shape, number in _shapes(cohort).items() if shape != (rows, columns))
+        if others:
+            notes.append(f"{others} {cohort.origin} images were brought to {rows} × {columns} pixels to be compared.")
+            cohort = _resized(cohort, (rows, columns), scratch)
+        both.append(cohort)
+    return both[0], both[1], notes
+
+
+def _resized(cohort: Cohort, shape: tuple[int, int], scratch: Path) -> Cohort:
+    """A copy of the cohort in which every image has this shape, kept in the scratch folder."""
+    key = digest_json({"digest": cohort.digest, "shape": shape}).partition(":")[2][:24]
+    path = scratch / f"resized-{key}"
+    if not (path / "cohort.json").is_file():
+        writer = CohortWriter(
+            path, cohort.name, cohort.origin, tuple(cohort.labels.values()), cohort.info["provenance"], key
+        )
+        for index in range(len(cohort)):
+            record = cohort.record(index)
+            if record["image_id"] in writer.done:
+                continue
+            image = cohort.image(index)
+            placed = placement(image.shape[:2], shape).apply(image)
+            writer.add(placed, {name: value for name, value in record.items() if name not in _WRITTEN})
+        writer.finish()
+    resized = Cohort.open(path)
+    info = {**resized.info, **{name: value for name, value in cohort.info.items() if name != "files"}}
+    return Cohort(path, info, resized.records)
+
+
+def sample_images(view: Cohort, count: int, *purpose: str | int) -> Cohort:
+    """`count` random images of a view, in the order of the view."""
+    if len(view) <= count:
+        return view
+    chosen = rng("evaluate", *purpose).choice(len(view), count, replace=False)
+    return view.select(indices=np.sort(chosen))
+
+
+def sample_patients(owners: Sequence[str], count: int, *purpose: str | int) -> np.ndarray:
+    """Positions of `count` images that belong to as few patients as come up at random; the last one may be cut.
+
+    A sample of whole patients depends on itself as the test patients' images do, so that the floor is like for like.
+    """
+    names = sorted(set(owners))
+    rank = dict(
+        zip((names[i] for i in rng("evaluate", *purpose).permutation(len(names))), range(len(names)), strict=True)
+    )
+    order = sorted(range(len(owners)), key=lambda i: (rank[owners[i]], i))
+    return np.sort(np.array(order[:count], np.int64))
+
+
+def composition(inputs: Inputs, view: Cohort) -> dict[str, int]:
+    """How many images each class has."""
+    counts = np.bincount(inputs.classes(view) + 1, minlength=len(inputs.label.values) + 1)
+    return {str(value): int(counts[number + 1]) for number, value in enumerate(inputs.label.values)}
+
+
+def cohort_facts(cohort: Cohort) -> dict[str, Any]:
+    """Number of images and patients by role, for scores.json."""
+    roles: dict[str, list[str]] = {}
+    for patient, role in zip(patients(cohort), cohort.column("split"), strict=True):
+        roles.setdefault(role or "none", []).append(patient)
+    return {
+        "images": {role: len(owners) for role, owners in sorted(roles.items())},
+        "patients": {role: len(set(owners)) for role, owners in sorted(roles.items())},
+    }

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from synthcohort.core.policy import load_policy
+from synthcohort.evaluation import verdicts
+from synthcohort.evaluation.fidelity import WHOLE, Seen, class_entries, compare, whole_entries
+from synthcohort.metrics.intervals import Score
+
+THRESHOLDS = load_policy("open").thresholds.coverage
+
+
+def seen(num, seed, classes=3, keep=None, d=16, noise=0.0):
+    """Features in clusters by class, two images a patient."""
+    generator = np.random.default_rng(seed)
+    label = generator.integers(0, classes, num) if keep is None else generator.choice(keep, num)
+    centers = np.random.default_rng(99).standard_normal((classes, d)) * 4
+    features = centers[label] + generator.standard_normal((num, d)) * (1 + noise)
+    return Seen(features.astype(np.float32), [f"{seed}-{i // 2}" for i in range(num)], label)
+
+
+def test_whole_entries_have_the_documented_fields():
+    found = whole_entries("self_trained", seen(200, 0), seen(150, 1), seen(150, 2), 20, 0)
+    assert [item["name"] for item in found] == [*WHOLE, "coverage_ratio"]
+    for item in found[:-1]:
+        assert item["low"] <= item["value"] <= item["high"]
+        assert item["floor"]["low"] <= item["floor"]["value"] <= item["floor"]["high"]
+        assert (item["n_real"], item["n_synthetic"], item["split"]) == (200, 150, "test")
+        assert item["family"] is None
+    assert found[-1]["family"] == "coverage"
+    assert found[-1]["value"] == pytest.approx(1, abs=0.1)
+
+
+def test_a_floor_of_another_size_is_refused():
+    with pytest.raises(ValueError, match="floor of 140 images for 150"):
+        compare(seen(200, 0), seen(150, 1), seen(140, 2), WHOLE, 20, 0)
+
+
+def test_classes_get_figures_where_the_images_suffice():
+    reference, synthetic, train = seen(330, 0), seen(100, 1, keep=[0, 1]), seen(600, 2)
+    found = class_entries("self_trained", "grade", (0, 1, 2), reference, synthetic, train, 20, 20, 0)
+    assert {item["subset"] for item in found} == {"grade=0", "grade=1"}
+    assert "frechet_distance" not in {item["name"] for item in found}  # about 50 images: too few
+    many = class_entries("packaged", "grade", (0, 1, 2), reference, seen(400, 3), train, 20, 20, 0)
+    assert {item["name"] for item in many} == {"frechet_distance", "kernel_distance", "precision", "coverage"}
+
+
+def judged(reference, synthetic, floor):
+    ratio = next(
+        e for e in whole_entries("self_trained", reference, synthetic, floor, 20, 0) if e["name"] == "coverage_ratio"
+    )
+    even = {"0": 1, "1": 1, "2": 1}
+    return verdicts.coverage(Score(ratio["value"], ratio["low"], ratio["high"]), even, even, THRESHOLDS)["verdict"]
+
+
+def test_real_images_pass_and_missing_classes_fail_by_features_alone():
+    """Null and alternative of the coverage family, 20 draws each; the labels' own share is left out of it here."""
+    passed = [judged(seen(250, 10 * s), seen(200, 10 * s + 1), seen(200, 10 * s + 2)) for s in range(20)]
+    assert passed.count("fail") == 0
+    assert passed.count("pass") >= 19
+    failed = [judged(seen(250, 10 * s), seen(200, 10 * s + 1, keep=[0]), seen(200, 10 * s + 2)) for s in range(20)]
+    assert failed.count("fail") >= 19
+
+
+def test_one_image_again_and_again_fails():
+    one = seen(200, 5)
+    same = Seen(np.repeat(one.features[:1], 200, axis=0), one.owners, one.classes)
+    assert judged(seen(250, 6), same, seen(200, 7)) == "fail"
