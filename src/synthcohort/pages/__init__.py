@@ -1,1 +1,1 @@
-"""Pages a person reads: one look, self-contained, no script, no request to anywhere, the same bytes for the same input."""
+"""Pages a person reads: one look, self-contained, no script, no request, the same bytes for the same input."""

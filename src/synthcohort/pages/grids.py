@@ -40,8 +40,8 @@ def display(
 ) -> np.ndarray:
     """Gray or RGB image of any integer depth -> uint8 for the eye.
 
-    `window` is (center, width) in the image's own values. Without one, 8-bit images stay as they are and deeper ones are
-    stretched between the two percentiles. Source of the window formula: DICOM PS3.3 C.11.2.1.2.1 (LINEAR).
+    `window` is (center, width) in the image's own values. Without one, 8-bit images stay as they are and deeper ones
+    are stretched between the two percentiles. Source of the window formula: DICOM PS3.3 C.11.2.1.2.1 (LINEAR).
     """
     if image.ndim == 3 or (image.dtype == np.uint8 and window is None):
         return image.astype(np.uint8, copy=False)
@@ -132,7 +132,7 @@ def _sheet_of(cohort: Cohort, count: int, columns: int, tile: int) -> Sheet:
     images = [cohort.image(i) for i in chosen]
     centers, widths = cohort.column("window_center"), cohort.column("window_width")
     windows = [
-        (float(centers[i]), float(widths[i])) if centers[i] is not None and widths[i] is not None else None for i in chosen
+        None if centers[i] is None or widths[i] is None else (float(centers[i]), float(widths[i])) for i in chosen
     ]
     rows, width = images[0].shape[:2]
     png = sheet(images, columns=columns, tile=tile, windows=windows)

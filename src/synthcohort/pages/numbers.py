@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: as many digits as the interval warrants, a true minus sign, words for what is missing."""
+"""Numbers as a reader wants them: digits as the interval warrants, a true minus sign, words for what is missing."""
 
 import math
 from collections.abc import Mapping

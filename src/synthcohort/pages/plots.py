@@ -80,16 +80,16 @@ def interval_row(score: dict, axis: Axis) -> Markup:
         parts.append(_whisker(score, axis, middle, "value"))
         parts.append(f'<circle class="value" cx="{axis.place(score["value"])}" cy="{middle}" r="5"/>')
     label = escape("; ".join(words))
-    return Markup(
-        f'<svg class="strip" role="img" aria-label="{label}" width="100%" height="{ROW_HEIGHT}">' + "".join(parts) + "</svg>"
-    )
+    head = f'<svg class="strip" role="img" aria-label="{label}" width="100%" height="{ROW_HEIGHT}">'
+    return Markup(head + "".join(parts) + "</svg>")
 
 
 def axis_row(axis: Axis) -> Markup:
     """The numbers under a panel."""
     texts = []
     for tick in axis.ticks:
-        texts.append(f'<text class="tick" x="{axis.place(tick)}" y="13" text-anchor="middle">{_tick_text(tick, axis)}</text>')
+        text = _tick_text(tick, axis)
+        texts.append(f'<text class="tick" x="{axis.place(tick)}" y="13" text-anchor="middle">{text}</text>')
     return Markup('<svg class="axis" aria-hidden="true" width="100%" height="18">' + "".join(texts) + "</svg>")
 
 
@@ -120,7 +120,8 @@ def _floor(floor: dict, axis: Axis) -> str:
 def _whisker(score: dict, axis: Axis, y: float, kind: str) -> str:
     if score.get("low") is None or score.get("high") is None:
         return ""
-    return f'<line class="whisker {kind}" x1="{axis.place(score["low"])}" x2="{axis.place(score["high"])}" y1="{y}" y2="{y}"/>'
+    left, right = axis.place(score["low"]), axis.place(score["high"])
+    return f'<line class="whisker {kind}" x1="{left}" x2="{right}" y1="{y}" y2="{y}"/>'
 
 
 def legend() -> Markup:

@@ -12,14 +12,21 @@ from synthcohort.pages.render import render
 
 FIXED_LIMITS = (
     "No physician’s reading is part of this report, unless a reader study is named above.",
-    "No clinical use was validated. Nothing here shows that the images may serve for diagnosis or as a reference for one.",
-    "The intervals say how much the figures depend on which images were compared. They do not say how much another training "
+    "No clinical use was validated. Nothing here shows that the images may serve for diagnosis or as a reference for "
+    "one.",
+    "The intervals say how much the figures depend on which images were compared. They do not say how much another "
+    "training "
     "run of the generator would change them.",
-    "The privacy figures describe these images. They do not describe the generator itself, its weights or its training files, "
+    "The privacy figures describe these images. They do not describe the generator itself, its weights or its "
+    "training files, "
     "which stay with the owner.",
-    "The attacks tried are the ones named above. An attacker with other pictures or records of the same patients was not "
+    "The attacks tried are the ones named above. An attacker with other pictures or records of the same patients was "
+    "not "
     "simulated.",
 )
+
+
+NO_VERDICT = {"verdict": "inconclusive", "reason": "The scores do not name this check."}
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ def render_evidence(
     decision: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> str:
-    """scores.json, sheets of synthetic images (never real ones) and, where there is one, the release decision -> one HTML page.
+    """scores.json, sheets of synthetic images (never real ones) and perhaps the release decision -> one HTML page.
 
     `sheets` maps a class, as a reader would name it, to its PNG. `provenance` defaults to what the scores recorded.
     """
@@ -95,7 +102,8 @@ def answer(scores: Mapping[str, Any], decision: Mapping[str, Any] | None) -> dic
         broken = [rule["reason"] for rule in decision["rules"] if not rule["passed"]]
         if decision["decision"] == "release":
             text = f"Released: this cohort may be shared under the policy “{policy}”."
-            return {"tone": "pass", "head": "Release", "text": text, "reasons": [], "more": _all_hold(len(decision["rules"]))}
+            more = _all_hold(len(decision["rules"]))
+            return {"tone": "pass", "head": "Release", "text": text, "reasons": [], "more": more}
         text = f"Not released: this cohort must not be shared under the policy “{policy}”."
         more = f"{len(broken)} of {len(decision['rules'])} rules do not hold:"
         return {"tone": "fail", "head": "Refuse", "text": text, "reasons": broken, "more": more}
@@ -125,7 +133,7 @@ def _families(scores: Mapping[str, Any], decision: Mapping[str, Any] | None) -> 
     rules = {rule["name"]: rule for rule in (decision or {}).get("rules", [])}
     rows = []
     for family in words.FAMILIES:
-        found = scores["families"].get(family.name) or {"verdict": "inconclusive", "reason": "The scores do not name this check."}
+        found = scores["families"].get(family.name) or NO_VERDICT
         rows.append(
             {
                 "family": family,
@@ -179,7 +187,7 @@ def _panel(encoder: str | None, scores: list[Mapping[str, Any]]) -> Panel:
     labels = [_label(score) for score in scores]
     rows = tuple(
         Row(
-            label if labels.count(label) == 1 else f"{label}, {score.get('split') or score.get('computed_on') or i + 1}",
+            label if labels.count(label) == 1 else f"{label} ({score.get('split') or i + 1})",
             score,
             plots.interval_row(dict(score), axis) if axis else None,
         )

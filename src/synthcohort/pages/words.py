@@ -18,7 +18,8 @@ FAMILIES = (
         "copies",
         "Copies",
         "Is any image a copy of a real patient’s image?",
-        "Each synthetic image is compared with the nearest image the generator learned from. Real images of patients it never "
+        "Each synthetic image is compared with the nearest image the generator learned from. Real images of patients "
+        "it never "
         "saw show how near two different patients come by chance.",
     ),
     Family(
@@ -55,7 +56,8 @@ FAMILIES = (
         "harm",
         "No harm in use",
         "Does training with these images leave no class or group worse off?",
-        "A model trained with synthetic images is compared with one trained on real images only, class by class, on real test "
+        "A model trained with synthetic images is compared with one trained on real images only, class by class, on "
+        "real test "
         "patients.",
     ),
 )
@@ -82,14 +84,17 @@ GROUPS = (
     Group(
         "privacy",
         "Privacy: how near do the images come to real patients?",
-        "The first question of any release. A synthetic image must not lie nearer to a patient the generator learned from than "
-        "the images of an unrelated patient do. The control in these figures is just that: patients who were set aside and never "
+        "The first question of any release. A synthetic image must not lie nearer to a patient the generator learned "
+        "from than "
+        "the images of an unrelated patient do. The control in these figures is just that: patients who were set "
+        "aside and never "
         "shown to the generator.",
     ),
     Group(
         "utility",
         "Usefulness: do models that learn from the images work on real patients?",
-        "A small model is trained on synthetic images alone and tested on real patients. The same model trained on as many real "
+        "A small model is trained on synthetic images alone and tested on real patients. The same model trained on "
+        "as many real "
         "images is what it has to match.",
         "Reference: real images instead",
         "Reference",
@@ -97,13 +102,15 @@ GROUPS = (
     Group(
         "fidelity",
         "Fidelity: do the images look like the real ones?",
-        "Distances between the two sets of images, taken through the eyes of an image network (an encoder). Distances from "
+        "Distances between the two sets of images, taken through the eyes of an image network (an encoder). "
+        "Distances from "
         "different encoders can’t be compared with each other. Two sets of real images also differ: that is the floor.",
     ),
     Group(
         "alignment",
         "Alignment: do the images show what was asked for?",
-        "Each image was asked for with a label. A grader that learned from real images reads the label back. It errs on real "
+        "Each image was asked for with a label. A grader that learned from real images reads the label back. It errs "
+        "on real "
         "images too: that is the reference.",
         "Reference: real images instead",
         "Reference",
@@ -112,18 +119,33 @@ GROUPS = (
 
 GLOSSARY = (
     ("Cohort", "A set of images with their records: here the synthetic one, and the real one it was learned from."),
-    ("Synthetic image", "An image computed by a generator. It is not a recording of anybody, although the generator learned from recordings."),
+    ("Synthetic image", "An image computed by a generator. It is not a recording of anybody, although the generator "
+                        "learned from recordings."),
     ("Generator", "The computer model that draws the images. It learned from the real training images only."),
-    ("95 % interval", "The range in which the figure would be expected to fall if the same comparison were repeated with other images of the same kind. Wide means: too few images to be sure."),
-    ("Floor (real against real)", "The same figure computed between two sets of real images. No synthetic set should be expected to do better."),
-    ("Reference (real images instead)", "The same figure with real images in place of the synthetic ones: what the synthetic ones have to match."),
-    ("Control", "The same figure computed for real patients that the generator never saw, offered as if they were synthetic."),
-    ("Training, validation, control and test patients", "The four roles. Training patients taught the generator; validation patients served every choice; control patients serve the privacy floor only; test patients are used once for the scores."),
-    ("Encoder", "An image network that turns an image into a list of numbers (features), so that images can be compared."),
-    ("Fréchet distance", "A distance between two sets of images in an encoder’s features: mean and spread are compared. 0 is identical. Known as FID when one particular encoder is used; other encoders give other figures."),
-    ("Kernel distance (KID, MMD)", "Another distance between two sets of features. Unlike the Fréchet distance it does not depend on the number of images."),
-    ("Precision, recall, density, coverage", "Shares of images that have a near neighbor in the other set. Precision and density: are the synthetic images realistic? Recall and coverage: is the variety of the real ones reached?"),
-    ("Quadratic κ (kappa)", "Agreement of two gradings beyond chance, counting a larger disagreement more. 1 is perfect, 0 is chance."),
+    ("95 % interval", "The range in which the figure would be expected to fall if the same comparison were repeated "
+                      "with other images of the same kind. Wide means: too few images to be sure."),
+    ("Floor (real against real)", "The same figure computed between two sets of real images. No synthetic set should "
+                                  "be expected to do better."),
+    ("Reference (real images instead)", "The same figure with real images in place of the synthetic ones: what the "
+                                        "synthetic ones have to match."),
+    ("Control", "The same figure computed for real patients that the generator never saw, offered as if they were "
+                "synthetic."),
+    ("Training, validation, control and test patients", "The four roles. Training patients taught the generator; "
+                                                        "validation patients served every choice; control patients "
+                                                        "serve the privacy floor only; test patients are used once "
+                                                        "for the scores."),
+    ("Encoder", "An image network that turns an image into a list of numbers (features), so that images can be "
+                "compared."),
+    ("Fréchet distance", "A distance between two sets of images in an encoder’s features: mean and spread are "
+                         "compared. 0 is identical. Known as FID when one particular encoder is used; other encoders "
+                         "give other figures."),
+    ("Kernel distance (KID, MMD)", "Another distance between two sets of features. Unlike the Fréchet distance it "
+                                   "does not depend on the number of images."),
+    ("Precision, recall, density, coverage", "Shares of images that have a near neighbor in the other set. Precision "
+                                             "and density: are the synthetic images realistic? Recall and coverage: "
+                                             "is the variety of the real ones reached?"),
+    ("Quadratic κ (kappa)", "Agreement of two gradings beyond chance, counting a larger disagreement more. 1 is "
+                            "perfect, 0 is chance."),
     ("Membership inference", "The attempt to find out whether a known image was among the training images."),
     ("Inconclusive", "There was not enough evidence, or the check was not made. It is never read as a pass."),
     ("Digest", "A fingerprint (SHA-256) of a file. If one byte changes, the digest changes."),
