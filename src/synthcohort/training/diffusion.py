@@ -1,7 +1,7 @@
 """The training of a diffusion model, in one visible loop.
 
 A run of S steps is a function of (cohorts, config, seed): step s draws its images, noise levels and noise from seeds
-that name s, so a checkpoint holds weights, their average, the optimizer and the number of steps done, and nothing random.
+that name s, so a checkpoint holds weights, their average, the optimizer, the number of steps done and nothing random.
 """
 
 import math
@@ -147,10 +147,19 @@ class TrainingState:
                     index, _, moment = name.partition(".")
                     moments.setdefault(int(index), {})[moment] = value
                 optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+                _restore_layout(optimizer)
         except (RuntimeError, ValueError) as error:
             raise ArtifactError(Problem(f"checkpoint {folder}", f"does not fit this run ({error})")) from error
         self.step = step
         return True
+
+
+def _restore_layout(optimizer: torch.optim.Optimizer) -> None:
+    """Gives loaded moments the memory layout of their weights, as in an unbroken run: files hold only the values."""
+    for weight, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if value.shape == weight.shape:
+                moments[name] = torch.empty_like(weight).copy_(value)
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
