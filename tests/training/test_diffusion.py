@@ -1,6 +1,7 @@
 """The training loop: budget, exact resume, refusals, and what it leaves behind."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,4 +160,4 @@ def test_rate_rises_holds_and_ends_near_zero() -> None:
     assert factors[0] == pytest.approx(0.01)
     assert set(factors[100:300]) == {1.0}
     assert factors[-1] < 1e-4
-    assert all(later <= earlier for earlier, later in zip(factors[300:], factors[301:], strict=False))
+    assert all(later <= earlier for earlier, later in itertools.pairwise(factors[300:]))

@@ -3,14 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from synthcohort.generation.generate import generate
+    from synthcohort.generation.synthesize import generate
 
 __all__ = ["generate"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "generate":
-        from synthcohort.generation.generate import generate
+        from synthcohort.generation.synthesize import generate
 
         return generate
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
