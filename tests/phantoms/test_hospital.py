@@ -80,6 +80,13 @@ def test_a_hospital_is_kept_or_refused(tmp_path):
         write_hospital(tmp_path / "h", patients=3, seed=1, size=32)
 
 
+def test_very_small_images_can_be_written(tmp_path):
+    folder = write_hospital(tmp_path / "h", patients=8, seed=1, size=16, images_per_patient=2)
+    syntaxes = {pydicom.dcmread(p).file_meta.TransferSyntaxUID.name for p in folder.rglob("*.dcm")}
+    assert len(list(folder.rglob("*.dcm"))) == 16
+    assert len(syntaxes) == 3
+
+
 def test_age_and_sex_follow_severity():
     people = [draw_person(i, rng("test", i)) for i in range(600)]
     worse = [max(p.severity.values()) for p in people]

@@ -90,6 +90,8 @@ def _write_patient(
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         syntax, plugin = COMPRESSIONS[len(truths) // COMPRESS_EVERY % len(COMPRESSIONS)]
+        if syntax == JPEG2000Lossless and min(image.shape) < 32:  # too small for its wavelet levels
+            syntax, plugin = COMPRESSIONS[0]
         if len(truths) % COMPRESS_EVERY == COMPRESS_EVERY - 1:
             dataset.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False)
         dataset.save_as(path, enforce_file_format=True)
