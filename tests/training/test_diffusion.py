@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -131,9 +132,18 @@ def test_only_training_images_of_real_cohorts(
     assert not (tmp_path / "run").exists()
 
 
-def test_label_that_is_not_there_is_named(cohort_path: Path, config: TrainConfig, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="grade"):
-        train([cohort_path], tmp_path / "run", dataclasses.replace(config, labels=("colour",)), seed=0)
+@pytest.mark.parametrize(("setting", "words"), [({"labels": ("colour",)}, "grade"), ({"size": 18}, "multiples of 4")])
+def test_settings_that_do_not_fit_the_cohort_leave_nothing(
+    cohort_path: Path, config: TrainConfig, tmp_path: Path, setting: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        train([cohort_path], tmp_path / "run", dataclasses.replace(config, **setting), seed=0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_validation_images_is_fine(make_cohort: Callable[..., Path], config: TrainConfig, tmp_path: Path) -> None:
+    result = train([make_cohort("all", roles=("train",))], tmp_path / "run", dataclasses.replace(config, images=8), 0)
+    assert result["images_seen"] == 8
 
 
 def test_a_loss_that_is_not_finite_stops_with_words(

@@ -74,6 +74,12 @@ class NetworkConfig:
         """Rows and columns of the images must be multiples of this."""
         return int(self.patch * 2 ** (len(self.channels) - 1))
 
+    def check_size(self, rows: int, columns: int) -> None:
+        """Raises ConfigError when images of this size do not halve evenly down to the coarsest level."""
+        if rows % self.multiple or columns % self.multiple:
+            found, allowed = f"{rows} x {columns}", f"multiples of {self.multiple}"
+            raise ConfigError(Problem("image size", found, allowed, "change train.size or train.network"))
+
 
 class UNet(nn.Module):
     """The network F of the preconditioned denoiser: x [B, C, H, W], noise number [B], condition [B, L] -> like x."""
@@ -82,15 +88,7 @@ class UNet(nn.Module):
         self, config: NetworkConfig, rows: int, columns: int, image_channels: int, vocabulary: Vocabulary
     ) -> None:
         super().__init__()
-        if rows % config.multiple or columns % config.multiple:
-            raise ConfigError(
-                Problem(
-                    "image size",
-                    f"{rows} x {columns}",
-                    f"multiples of {config.multiple}",
-                    "change train.size or train.network",
-                )
-            )
+        config.check_size(rows, columns)
         self.patch, width = config.patch, config.embedding_width
         planes, channels = image_channels * config.patch**2, config.channels
         self.noise_embedding = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))

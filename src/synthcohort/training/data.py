@@ -176,12 +176,14 @@ def training_set(
 ) -> TrainingSet:
     """Brings the images of the views to the model's size, once, into `file`; an equal file there is used as it is."""
     value_range = ValueRange(image.low, image.high)
+    shape = (sum(map(len, views)), image.channels, image.rows, image.columns)
+    if not shape[0]:
+        return TrainingSet(np.zeros(shape, image.dtype), vocabulary.encode([]), value_range)
     # the fill of padding is the lowest value: black, or air
     key = digest_json([[view.pixels_digest for view in views], [image.rows, image.columns, image.dtype], fit])
     marker = file.with_suffix(".json")
     if not (marker.exists() and read_json(marker) == {"key": key} and file.exists()):
         marker.unlink(missing_ok=True)
-        shape = (sum(map(len, views)), image.channels, image.rows, image.columns)
         with atomic_path(file) as temporary:
             pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.dtype(image.dtype), shape=shape)
             sources = (view.image(i) for view in views for i in range(len(view)))

@@ -52,15 +52,17 @@ def train(cohorts: Sequence[Path], out: Path, config: TrainConfig, seed: int = 0
     out = Path(out)
     check_writable(out)
     real = open_cohorts(cohorts)
+    views = [cohort.select(split="train") for cohort in real]
+    watched = [cohort.select(split="validation") for cohort in real]
+    image = image_spec(views, config.size, config.fit)
+    config.network.check_size(image.rows, image.columns)
+    labels = chosen_labels(real[0], config.labels)
+    vocabulary = Vocabulary.of(labels, {label.name: column(views, label.name) for label in labels})
+    # every error a setting or a cohort can cause has been raised by now: nothing half-made is left behind
     asked = {"train": to_mapping(config), "seed": seed, "cohorts": [cohort.digest for cohort in real]}
     run = RunFolder.open(out, "diffusion", asked)
     if run.done:
         return {"run": out.as_posix(), "images_seen": run.info["images_seen"], "resumed": True}
-    views = [cohort.select(split="train") for cohort in real]
-    watched = [cohort.select(split="validation") for cohort in real]
-    image = image_spec(views, config.size, config.fit)
-    labels = chosen_labels(real[0], config.labels)
-    vocabulary = Vocabulary.of(labels, {label.name: column(views, label.name) for label in labels})
     data = training_set(out / "data" / "train.npy", views, image, config.fit, vocabulary)
     validation = training_set(out / "data" / "validation.npy", watched, image, config.fit, vocabulary)
     spec = ModelSpec(config.network, image, vocabulary, data.std(), config.precision)
