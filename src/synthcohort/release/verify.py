@@ -24,11 +24,16 @@ def verify(bundle: Path) -> dict[str, Any]:
     bundle = Path(bundle)
     if not bundle.is_dir():
         raise InputError(Problem(f"bundle {bundle}", "is not a folder", "a folder made by synthcohort release"))
+    absent = [name for name in (MANIFEST, SIDECAR) if (bundle / name).is_symlink() or not (bundle / name).is_file()]
+    if absent:
+        return _result([f"{name} is missing or no plain file" for name in absent])
     problems = _sidecar_problems(bundle)
     try:
         manifest = read_manifest(bundle)
     except ArtifactError as error:
         return _result([*problems, *(_brief(problem, bundle) for problem in error.problems)])
+    except (ValueError, RecursionError) as error:  # JSON that no writer of ours makes: numbers or nesting without end
+        return _result([*problems, f"{MANIFEST} cannot be read ({type(error).__name__})"])
     listed = {entry["path"]: entry for entry in manifest["files"]}
     present = {}
     for name, plain in walk(bundle):
@@ -59,9 +64,6 @@ def _brief(problem: Problem | str, bundle: Path) -> str:
 
 def _sidecar_problems(bundle: Path) -> list[str]:
     manifest, sidecar = bundle / MANIFEST, bundle / SIDECAR
-    for path in (manifest, sidecar):
-        if path.is_symlink() or not path.is_file():
-            return [f"{path.name} is missing or no plain file"]
     if sidecar.read_bytes() != sidecar_text(manifest.read_bytes()).encode():
         return [f"{MANIFEST} was changed: its digest is not the one in {SIDECAR}"]
     return []
