@@ -70,8 +70,16 @@ class Attention(nn.Module):
         qkv = self.qkv(self.norm(x_BCHW) + self.position.to(x_BCHW.dtype))
         qkv_BNC = qkv.permute(0, 2, 3, 1).reshape(B, H * W, 3, self.heads, C // self.heads)
         q, k, v = qkv_BNC.permute(2, 0, 3, 1, 4)  # each [B, heads, N, D]
-        h = F.scaled_dot_product_attention(q, k, v)
+        h = attend(q, k, v)
         return x_BCHW + self.out(h.transpose(1, 2).reshape(B, H, W, C).permute(0, 3, 1, 2))
+
+
+def attend(q_BhND: Tensor, k_BhND: Tensor, v_BhND: Tensor) -> Tensor:
+    """softmax(q k / sqrt(D)) v. For few tokens plain products are several times faster on a CPU than the fused kernel."""
+    if q_BhND.shape[2] > 256:
+        return F.scaled_dot_product_attention(q_BhND, k_BhND, v_BhND)
+    weights = (q_BhND * q_BhND.shape[3] ** -0.5) @ k_BhND.transpose(2, 3)
+    return weights.softmax(dim=3) @ v_BhND
 
 
 class Down(nn.Module):
