@@ -25,7 +25,7 @@ def zero_(module: nn.Module) -> nn.Module:
 
 
 def sinusoid(x_B: Tensor, width: int, lowest: float = 0.05, highest: float = 20.0) -> Tensor:
-    """Fourier features of numbers of about unit size: [B] -> [B, width], half cosines, half sines, frequencies spread."""
+    """Fourier features of numbers of about unit size: [B] -> [B, width], cosines then sines, frequencies spread."""
     frequency = torch.exp(torch.linspace(math.log(lowest), math.log(highest), width // 2, device=x_B.device))
     phase = 2 * math.pi * x_B.float()[:, None] * frequency
     return torch.cat([phase.cos(), phase.sin()], dim=1)
@@ -74,7 +74,7 @@ class Attention(nn.Module):
 
 
 def attend(q_BhND: Tensor, k_BhND: Tensor, v_BhND: Tensor) -> Tensor:
-    """softmax(q k / sqrt(D)) v; for few tokens plain products are several times faster on a CPU than the fused kernel."""
+    """softmax(q k / sqrt(D)) v; for few tokens plain products are several times faster on a CPU than the kernel."""
     if q_BhND.shape[2] > 256:
         return F.scaled_dot_product_attention(q_BhND, k_BhND, v_BhND)
     weights = (q_BhND * q_BhND.shape[3] ** -0.5) @ k_BhND.transpose(2, 3)
