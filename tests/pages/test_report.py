@@ -107,7 +107,16 @@ def test_what_is_inconclusive_stands_under_untested(scores, sheets):
     scores["families"]["membership"] = {"verdict": "inconclusive", "reason": "not built yet", "figures": {}}
     page = render_evidence(scores, sheets)
     untested = page[page.index('id="untested"') :]
-    assert "Not built yet." in untested[: untested.index("</section>")]
+    assert "does not make this check yet" in untested[: untested.index("</section>")]
+
+
+@pytest.mark.parametrize(("copies", "screened"), [("fail", True), ("pass", False), ("pass", None)])
+def test_no_image_is_shown_that_could_be_a_patient(scores, sheets, copies, screened):
+    scores["families"]["copies"]["verdict"] = copies
+    scores["synthetic"]["screened"] = screened
+    page = render_evidence(scores, sheets)
+    assert check_page(page).images == []
+    assert "No image is shown, because" in page
 
 
 def test_names_from_outside_are_escaped(scores, sheets, decision):
@@ -146,7 +155,7 @@ def test_the_answer_says_the_decision(scores, decision):
 
 
 def test_small_words():
-    assert sentence("not built yet") == "Not built yet."
+    assert sentence("not built yet") == "This version of SynthCohort does not make this check yet. Nothing was measured."
     assert sentence("") == "No reason was recorded."
     assert flatten({"b": {"c": 1, "a": [1, 2]}, "a": None}) == [("a", "not recorded"), ("b.a", "1, 2"), ("b.c", "1")]
     assert flatten({"a": {}, "b": True}) == [("a", "none"), ("b", "yes")]

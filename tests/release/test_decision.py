@@ -84,8 +84,8 @@ def test_evidence_that_contradicts_itself_refuses(scores, cohort, policy, config
     assert broken(decide(scores, cohort, policy, config)) == {"evidence_in_order"}
 
 
-def test_edited_value_outside_its_interval_refuses(scores, cohort, policy, config):
-    scores["scores"][0]["value"] = 0.1
+def test_an_interval_that_ends_before_it_begins_refuses(scores, cohort, policy, config):
+    scores["scores"][0]["high"] = 0.1
     assert broken(decide(scores, cohort, policy, config)) == {"evidence_in_order"}
 
 

@@ -71,9 +71,11 @@ def render_evidence(
 ) -> str:
     """scores.json, sheets of synthetic images (never real ones) and perhaps the release decision -> one HTML page.
 
-    `sheets` maps a class, as a reader would name it, to its PNG. `provenance` defaults to what the scores recorded.
+    `sheets` maps a class, as a reader would name it, to its PNG. They are left out, and the page says why, when the check
+    for copies failed or nobody screened the images. `provenance` defaults to what the scores recorded.
     """
     synthetic = scores["synthetic"]
+    hidden = _why_hidden(scores)
     made = provenance if provenance is not None else synthetic.get("provenance") or {}
     return render(
         "evidence.html",
@@ -82,7 +84,8 @@ def render_evidence(
         decision=decision,
         answer=answer(scores, decision),
         families=_families(scores, decision),
-        sheets=[(name, s.png, s.note) if isinstance(s, Sheet) else (name, s, "") for name, s in sheets.items()],
+        sheets=[] if hidden else [_figure(name, found) for name, found in sheets.items()],
+        hidden=hidden,
         chapters=_chapters(scores["scores"]),
         legend=plots.legend(),
         made=flatten(made),
@@ -92,6 +95,19 @@ def render_evidence(
         verdicts=words.VERDICTS,
         glossary=words.GLOSSARY,
     )
+
+
+def _why_hidden(scores: Mapping[str, Any]) -> str:
+    """Why a page that may be passed on shows no image at all; empty when it may."""
+    if (scores["families"].get("copies") or NO_VERDICT)["verdict"] == "fail":
+        return "No image is shown, because the check for copies failed: one of them could be a patient’s image."
+    if scores["synthetic"].get("screened") is not True:
+        return "No image is shown, because the images were not screened for copies before they were written."
+    return ""
+
+
+def _figure(name: str, found: Sheet | bytes) -> tuple[str, bytes, str]:
+    return (name, found.png, found.note) if isinstance(found, Sheet) else (name, found, "")
 
 
 def answer(scores: Mapping[str, Any], decision: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -150,6 +166,8 @@ def sentence(text: str) -> str:
     text = text.strip()
     if not text:
         return "No reason was recorded."
+    if text == "not built yet":
+        return "This version of SynthCohort does not make this check yet. Nothing was measured."
     return text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
 
 

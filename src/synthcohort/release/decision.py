@@ -171,9 +171,9 @@ def _disorder(scores: Mapping[str, Any]) -> list[str]:
     if scores.get("verdict") != overall:
         found.append(f"the overall verdict is {scores.get('verdict')!r}, the checks say {overall!r}")
     for score in scores.get("scores") or []:
-        numbers = [score.get(key) for key in ("low", "value", "high")]
-        if None not in numbers and not numbers[0] - 1e-9 <= numbers[1] <= numbers[2] + 1e-9:
-            found.append(f"the value of {score.get('name')!r} lies outside its interval")
+        low, high = score.get("low"), score.get("high")
+        if low is not None and high is not None and low > high:
+            found.append(f"the interval of {score.get('name')!r} ends before it begins")
         family = score.get("family")
         if score.get("verdict") == "fail" and family in verdicts and verdicts[family] != "fail":
             found.append(f"{score.get('name')!r} failed, its check {family!r} did not")
