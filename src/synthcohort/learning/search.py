@@ -59,13 +59,14 @@ def coarse_detail(x_B1HW: Tensor) -> Tensor:
 
 
 def fine_detail(x_B1HW: Tensor, size: int) -> Tensor:
-    return local_detail(resized(x_B1HW, size), fine=0.7, wide=size / 16, least=0.02)
+    return local_detail(resized(x_B1HW, size), fine=0.6, wide=max(1.5, size * 2.2 / 64), least=0.02)
 
 
-def build_index(train: Images, out: Path, validation: Images | None = None) -> None:
+def build_index(train: Images, out: Path, validation: Images | None = None, rate: float = STRANGER_RATE) -> None:
     """Writes the index of a training view, with the threshold from the validation view's images, whole or not at all.
 
-    Without enough validation images, training images against other groups' training images take their place.
+    `rate` is the share of strangers' images that may lie above it. Without enough validation images, training images
+    against other groups' training images take their place; without known groups the index stays uncalibrated.
     """
     if not len(train):
         raise ArtifactError(Problem("copy index", "no training images"))
@@ -94,13 +95,13 @@ def build_index(train: Images, out: Path, validation: Images | None = None) -> N
         write_artifact(temporary / "index.json", FORMAT, VERSION, content)
         index = CopyIndex(temporary, content)
         strangers, source = _strangers(index, train, validation)
-        threshold = tail_threshold(strangers) if len(strangers) >= LEAST_STRANGERS else None
+        threshold = tail_threshold(strangers, rate) if len(strangers) >= LEAST_STRANGERS else None
         content |= {
             "threshold": UNCALIBRATED if threshold is None else threshold,
             "calibration": {
-                "source": source if threshold is not None else "none: a fixed value, too few strangers to measure one",
+                "source": source if threshold is not None else "none",
                 "images": len(strangers),
-                "rate": STRANGER_RATE,
+                "rate": rate,
                 "largest": float(strangers.max()) if len(strangers) else None,
                 "median": float(np.median(strangers)) if len(strangers) else None,
             },
@@ -113,8 +114,10 @@ def _strangers(index: "CopyIndex", train: Images, validation: Images | None) -> 
     if validation is not None and len(validation) >= LEAST_STRANGERS:
         return index.query(validation, description="copy threshold").similarity, "validation against train"
     if isinstance(train, Cohort):
-        groups = np.unique(train.column("group_id"), return_inverse=True)[1]
-        if groups.max() > 0:
+        pairs = zip(train.column("group_id"), train.column("patient_id"), strict=True)
+        names = [group or patient for group, patient in pairs]
+        groups = np.unique([name or "" for name in names], return_inverse=True)[1]
+        if all(names) and groups.max() > 0:
             chosen = np.linspace(0, len(train) - 1, min(len(train), 600)).astype(int)
             hits = index.query(train.select(indices=chosen), groups, groups[chosen], description="copy threshold")
             return hits.similarity, "train against other groups of train"
@@ -159,6 +162,11 @@ class CopyIndex:
 
     def __len__(self) -> int:
         return int(self.info["images"])
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the threshold was measured on strangers' images; otherwise it is a fixed guess."""
+        return bool(self.info["calibration"]["source"] != "none")
 
     @torch.no_grad()
     def query(

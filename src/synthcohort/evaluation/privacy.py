@@ -1,0 +1,247 @@
+"""Privacy: how many synthetic images copy a training image, beside what control patients' real images reach.
+
+The detector is learning.search; its threshold comes from validation patients. Control patients were in no training, so
+whatever share of their images lies above the threshold is chance. The audit measures its own sensitivity on copies
+planted from the same training images.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from synthcohort.core.cohort import Cohort
+from synthcohort.core.errors import ArtifactError
+from synthcohort.core.files import atomic_path, digest_json, remove
+from synthcohort.core.policy import CopiesThresholds
+from synthcohort.core.seeds import rng
+from synthcohort.evaluation.entries import CONFIDENCE, entry
+from synthcohort.evaluation.inputs import patients
+from synthcohort.evaluation.planted import KINDS
+from synthcohort.evaluation.steps import code_digest
+from synthcohort.imaging.intensity import value_range_of
+from synthcohort.learning.search import CopyHits, CopyIndex, build_index
+from synthcohort.metrics.intervals import Score, bootstrap, bootstrap_interval, clopper_pearson, fisher_greater
+
+PLANTED = 24  # planted copies of each kind
+LEAST_SENSITIVITY = 0.8  # a detector that misses more of the planted copies can't say that there are none
+POWER = 0.95
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the copy verdict rests on: similarities to the nearest training image, and the detector's own figures."""
+
+    synthetic: np.ndarray  # [N]
+    control: np.ndarray  # [M]
+    threshold: float
+    planted: Mapping[str, tuple[int, int]]  # kind -> (found, planted)
+    calibrated: bool = True  # whether the threshold was measured on images of strangers
+
+    @property
+    def sensitivity(self) -> Score:
+        """Share of the planted copies that lie above the threshold."""
+        found, total = (sum(counts) for counts in zip(*self.planted.values(), strict=True))
+        return Score(found / total, *clopper_pearson(found, total, CONFIDENCE))
+
+
+class CopySearch:
+    """The copy detector over a real cohort's training images; what it made is kept in `cache` by content and code."""
+
+    def __init__(self, real: Cohort, cache: Path, rate: float):
+        self.real, self.cache = real, Path(cache)
+        self.train, validation = real.select(split="train"), real.select(split="validation")
+        pixels = [self.train.pixels_digest, validation.pixels_digest]
+        self.key = digest_json({"pixels": pixels, "rate": rate, "code": code_digest()}).partition(":")[2][:24]
+        folder = self.cache / f"copy_index-{self.key}"
+        try:
+            self.index = CopyIndex.open(folder)
+        except ArtifactError:
+            remove(folder)
+            build_index(self.train, folder, validation=validation, rate=rate)
+            self.index = CopyIndex.open(folder)
+
+    @property
+    def threshold(self) -> float:
+        return self.index.threshold
+
+    def hits(self, view: Cohort) -> CopyHits:
+        """The nearest training image of each image of a view."""
+        key = digest_json({"index": self.key, "pixels": view.pixels_digest}).partition(":")[2][:24]
+        kept = self._kept(f"copy_hits-{key}", len(view))
+        if kept is None:
+            found = self.index.query(view)
+            kept = np.stack([found.similarity.astype(np.float64), found.nearest.astype(np.float64)])
+            self._keep(f"copy_hits-{key}", kept)
+        return CopyHits(kept[0].astype(np.float32), kept[1].astype(np.int64))
+
+    def planted(self, seed: int) -> dict[str, tuple[int, int]]:
+        """How many planted copies of each kind lie above the threshold: {kind: (found, planted)}."""
+        values = value_range_of(self.train.image(0).dtype, self.train.column("bits_stored"))
+        result = {}
+        for kind, change in KINDS.items():
+            generator = rng("planted", seed, kind)
+            chosen = generator.permutation(len(self.train))[:PLANTED]
+            similarity = self.index.query(
+                [change(self.train.image(int(i)), values, generator) for i in chosen]
+            ).similarity
+            result[kind] = (int((similarity > self.threshold).sum()), len(chosen))
+        return result
+
+    def _kept(self, name: str, count: int) -> np.ndarray | None:
+        try:
+            kept = np.load(self.cache / f"{name}.npy", allow_pickle=False)
+        except (OSError, ValueError):
+            return None  # absent or damaged: made anew
+        return kept if kept.shape == (2, count) else None
+
+    def _keep(self, name: str, values: np.ndarray) -> None:
+        with atomic_path(self.cache / f"{name}.npy") as temporary, open(temporary, "wb") as file:
+            np.save(file, values, allow_pickle=False)
+
+
+def copies(
+    real: Cohort, synthetic: Cohort, thresholds: CopiesThresholds, cache: Path, seed: int
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Scores and the family `copies`: {verdict, reason, figures}. Nothing in them tells which images are near."""
+    search = CopySearch(real, cache, thresholds.false_positive_rate)
+    control = real.select(split="control")
+    hits = search.hits(synthetic)
+    audit = Audit(
+        hits.similarity,
+        search.hits(control).similarity,
+        search.threshold,
+        search.planted(seed),
+        search.index.calibrated,
+    )
+    family = judge(audit, thresholds)
+    flagged = hits.similarity > audit.threshold
+    owners = patients(search.train)
+    family["figures"] |= {
+        "copied_patients": len({owners[i] for i in hits.nearest[flagged]}),
+        "training_images": len(search.train),
+        "calibration": search.index.info["calibration"],
+    }
+    return _entries(audit, patients(control), synthetic, seed), family
+
+
+def judge(audit: Audit, thresholds: CopiesThresholds) -> dict[str, Any]:
+    """The verdict on copies.
+
+    `fail`: more synthetic than control images lie above the threshold, and chance explains it less often than
+    `significance` (Fisher, one-sided). `pass`: not so, and the upper end of the copy rate's interval, corrected for
+    copies that the detector misses, is at most `detectable_rate`. Otherwise `inconclusive`.
+    """
+    n, m = len(audit.synthetic), len(audit.control)
+    found, chance = int((audit.synthetic > audit.threshold).sum()), int((audit.control > audit.threshold).sum())
+    figures: dict[str, Any] = {
+        "threshold": audit.threshold, "synthetic_images": n, "copies": found,
+        "control_images": m, "control_hits": chance,
+        "planted": {kind: {"found": hit, "planted": total} for kind, (hit, total) in audit.planted.items()},
+        "significance": thresholds.significance, "detectable_rate": thresholds.detectable_rate,
+    }  # fmt: skip
+    sensitivity = audit.sensitivity
+    figures["sensitivity"] = {"value": sensitivity.value, "low": sensitivity.low, "high": sensitivity.high}
+
+    def verdict(word: str, reason: str) -> dict[str, Any]:
+        return {"verdict": word, "reason": reason, "figures": figures}
+
+    if not audit.calibrated:
+        reason = "there are too few validation patients' images to say how alike strangers are"
+        return verdict("inconclusive", reason)
+    if not m:
+        return verdict("inconclusive", "the real cohort has no control patients, so there is no floor to compare with")
+    if m < thresholds.min_control_images:
+        least = thresholds.min_control_images
+        return verdict("inconclusive", f"only {m} images of control patients; the policy asks for {least} or more")
+    low, high = clopper_pearson(found, n, CONFIDENCE)
+    missed = min(1.0, high / max(sensitivity.low or 0.0, 1e-9))
+    p_value = fisher_greater(successes=found, trials=n, control_successes=chance, control_trials=m)
+    figures |= {
+        "rate": {"value": found / n, "low": low, "high": high},
+        "rate_at_most": missed,
+        "control_rate": dict(zip(("low", "high"), clopper_pearson(chance, m, CONFIDENCE), strict=True))
+        | {"value": chance / m},
+        "p_value": p_value,
+        "smallest_rate_caught": smallest_rate_caught(n, chance, m, sensitivity.value or 0.0, thresholds.significance),
+    }
+    counted = (
+        f"{found} of {n} synthetic images are as near to a training image as a copy, "
+        f"{chance} of {m} real images of control patients"
+    )
+    if p_value < thresholds.significance:
+        return verdict("fail", f"{counted}; chance explains this in {p_value:.2g} of cases")
+    if (sensitivity.value or 0.0) < LEAST_SENSITIVITY:
+        return verdict(
+            "inconclusive", f"the detector finds only {sensitivity.value:.0%} of copies planted in these images"
+        )
+    asked = f"at most {missed:.2%} may be copies; the policy asks for {thresholds.detectable_rate:.2%} or less"
+    if missed > thresholds.detectable_rate:
+        return verdict("inconclusive", f"{counted}: too few images, or too many hits, to decide: {asked}")
+    return verdict("pass", f"{counted}; {asked}")
+
+
+def smallest_rate_caught(n: int, control_hits: int, m: int, sensitivity: float, significance: float) -> float | None:
+    """The smallest share of copies that would have ended in `fail` with probability 0.95; None: not even all copies.
+
+    The number of hits is binomial with the share of copies found plus the control's rate of chance hits.
+    """
+    chance = control_hits / m
+    needed = next(
+        (
+            hits
+            for hits in range(n + 1)
+            if fisher_greater(successes=hits, trials=n, control_successes=control_hits, control_trials=m) < significance
+        ),
+        None,
+    )
+    if needed is None:
+        return None
+    for rate in np.geomspace(1e-4, 1.0, 401):
+        if stats.binom.sf(needed - 1, n, rate * sensitivity + (1 - rate) * chance) >= POWER:
+            return float(round(rate, 6))
+    return None
+
+
+def _entries(audit: Audit, control_owners: list[str], synthetic: Cohort, seed: int) -> list[dict[str, Any]]:
+    def rate(similarity: np.ndarray) -> Score | None:
+        if not len(similarity):
+            return None
+        found = int((similarity > audit.threshold).sum())
+        return Score(found / len(similarity), *clopper_pearson(found, len(similarity), CONFIDENCE))
+
+    def upper(similarity: np.ndarray, owners: list[str]) -> Score | None:
+        if len(similarity) < 20:
+            return None
+        draws = bootstrap(lambda chosen: float(np.quantile(similarity[chosen], 0.99)), owners, 200, seed)
+        return bootstrap_interval(float(np.quantile(similarity, 0.99)), draws)
+
+    images = [f"{number}" for number in range(len(synthetic))]
+    shared: dict[str, Any] = {
+        "group": "privacy", "family": "copies", "n_real": len(audit.control), "n_synthetic": len(audit.synthetic),
+        "split": "control",
+    }  # fmt: skip
+    against = "each image against all training images, mirrored, turned, cropped and registered"
+    return [
+        entry(
+            "copy_rate", title="Images that copy a training image", score=rate(audit.synthetic) or Score(None),
+            control=rate(audit.control), better="lower",
+            good="Good is what control patients reach: nobody learned from them, so their rate is chance.",
+            computed_on=f"{against}; control: real images of patients in no training", **shared,
+        ),
+        entry(
+            "nearest_similarity", title="Similarity to the nearest training image, 99th percentile",
+            score=upper(audit.synthetic, images) or Score(None), control=upper(audit.control, control_owners),
+            better="lower", good="Good is what control patients reach, or less.",
+            computed_on=f"{against}; correlation of fine detail", **shared,
+        ),
+        entry(
+            "copy_sensitivity", title="Planted copies that the detector finds", score=audit.sensitivity,
+            better="higher", good="Good is close to 1: the audit would have seen copies, had there been any.",
+            computed_on="training images mirrored, turned, cropped, brightened, noised or several of these",
+            **(shared | {"n_real": sum(total for _, total in audit.planted.values()), "split": "train"}),
+        ),
+    ]  # fmt: skip
