@@ -69,7 +69,7 @@ def test_classes_absent_on_one_side_are_not_compared():
 def test_real_images_never_fail_and_shuffled_labels_always_do(num):
     """A weak reader (skill 0.5, as on knees): real images never fail; shuffled labels do once images suffice."""
     verdicts = {False: [], True: []}
-    for seed in range(40):
+    for seed in range(15):
         for shuffled in (False, True):
             real = reading(num, 0.5, 2 * seed)
             skill = measure_skill(real, reading(num, 0.5, 2 * seed + 1, shuffled), 5, 200, seed)
@@ -78,6 +78,13 @@ def test_real_images_never_fail_and_shuffled_labels_always_do(num):
     assert "fail" not in verdicts[False]
     assert "pass" not in verdicts[True]
     if num >= 200:
-        assert verdicts[True].count("fail") >= 39
+        assert verdicts[True].count("fail") >= 15
     if num >= 700:
-        assert verdicts[False].count("pass") >= 30
+        assert verdicts[False].count("pass") >= 11
+
+
+def test_a_reader_without_a_miss_is_not_certain():
+    skill = measure_skill(reading(60, 1.0, 8), reading(60, 1.0, 9), 5, 100, 0)
+    assert skill.ratio.value == 1.0
+    assert skill.ratio.low < 0.95
+    assert skill.real.low < 0.97

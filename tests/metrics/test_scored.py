@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 
 from synthcohort.metrics import METRICS
+from synthcohort.metrics.intervals import clopper_pearson
 from synthcohort.metrics.scored import (
     Sample,
+    coverage_ratio,
     frechet_score,
     neighbor_score,
     neighborhoods_of,
-    ratio_score,
     sample,
 )
 
@@ -62,7 +63,7 @@ def test_positional_arguments_are_refused():
 def test_intervals_hold_the_expected_score_at_this_size(name):
     """At a nominal 95 % at least 90 % of the intervals hold the mean score of fresh draws of the same size."""
     generator = np.random.default_rng(3)
-    scores = [METRICS[name](real=draw(generator, 120), synthetic=draw(generator, 100, scale=1.15)) for _ in range(60)]
+    scores = [METRICS[name](real=draw(generator, 120), synthetic=draw(generator, 100, scale=1.15)) for _ in range(40)]
     mean = np.mean([score.value for score in scores])
     assert np.mean([score.low <= mean <= score.high for score in scores]) >= 0.9
 
@@ -92,12 +93,23 @@ def test_ratio_to_the_floor_is_tighter_than_its_parts():
     real = sample(draw(generator, 150), np.arange(150) // 2)
     synthetic, floor = sample(draw(generator, 150)), sample(draw(generator, 150))
     table, base = neighborhoods_of(real=real, synthetic=synthetic), neighborhoods_of(real=real, synthetic=floor)
-    score = ratio_score("coverage", table, base)
+    score = coverage_ratio(table, base, real=real)
     assert score.value == pytest.approx(table.value("coverage") / base.value("coverage"))
     assert score.low < 1 < score.high
-    collapsed = Sample(np.repeat(synthetic.features[:10], 15, axis=0) + 1e-6 * draw(generator, 150), synthetic.folds)
-    low = ratio_score("coverage", neighborhoods_of(real=real, synthetic=collapsed), base)
+    collapsed = Sample(
+        np.repeat(synthetic.features[:10], 15, axis=0) + 1e-6 * draw(generator, 150), synthetic.folds, 150
+    )
+    low = coverage_ratio(neighborhoods_of(real=real, synthetic=collapsed), base, real=real)
     assert low.high < 0.8
     with pytest.raises(ValueError, match="same reference"):
-        ratio_score("coverage", table, neighborhoods_of(real=floor, synthetic=synthetic))
-    assert neighbor_score("coverage", table).value == table.value("coverage")
+        coverage_ratio(table, neighborhoods_of(real=floor, synthetic=synthetic), real=real)
+
+
+def test_a_handful_of_patients_proves_little_even_at_a_share_of_one():
+    generator = np.random.default_rng(7)
+    real, synthetic = sample(draw(generator, 12), np.arange(12) // 2), sample(draw(generator, 400))
+    table = neighborhoods_of(real=real, synthetic=synthetic)
+    score = neighbor_score("coverage", table, real=real, synthetic=synthetic)
+    assert score.value == score.high == 1.0
+    assert score.low == pytest.approx(clopper_pearson(6, 6)[0])
+    assert coverage_ratio(table, table, real=real).low == pytest.approx(score.low)

@@ -13,7 +13,14 @@ import numpy as np
 from synthcohort.core.seeds import rng
 from synthcohort.evaluation.entries import entry
 from synthcohort.metrics.classification import accuracy_of, confusion, kappa_of, recalls_of
-from synthcohort.metrics.intervals import Score, bootstrap_interval, group_index
+from synthcohort.metrics.intervals import (
+    Score,
+    at_least_binomial,
+    bootstrap_interval,
+    clopper_pearson,
+    group_index,
+    widened,
+)
 
 LEAST_IN_CLASS = 5  # a class with fewer images on either side says nothing about skill
 
@@ -61,6 +68,20 @@ def skill_of(counts: np.ndarray, classes: Sequence[int]) -> float:
     return (mean - chance) / (1 - chance)
 
 
+def least_error(counts: np.ndarray, classes: Sequence[int]) -> float:
+    """The error of the skill if all images were independent, from the exact intervals of each class's recall.
+
+    Resampling sees no spread where a class is read without any miss.
+    """
+    if len(classes) < 2:
+        return float("nan")
+    widths = []
+    for number in classes:
+        low, high = clopper_pearson(counts[number, number], int(counts[number].sum()))
+        widths.append((high - low) / (2 * 1.96))
+    return float(np.linalg.norm(widths)) / len(classes) / (1 - 1 / len(counts))
+
+
 def recall_of(counts: np.ndarray, number: int) -> float:
     """Recall of one class."""
     return float(recalls_of(counts)[number])
@@ -86,13 +107,17 @@ def measure_skill(real: Reading, synthetic: Reading, num_classes: int, resamples
     ]
     positive = draws[0] > 0
     ratios = np.where(positive, draws[1] / np.where(positive, draws[0], 1.0), np.nan)
-    ratio = values[1] / values[0] if values[0] > 0 else float("nan")
-    return Skill(
-        bootstrap_interval(values[0], draws[0]),
-        bootstrap_interval(values[1], draws[1]),
-        bootstrap_interval(ratio, ratios),
-        classes,
-    )
+    errors = [least_error(side.counts(num_classes), classes) for side in sides]
+    skills = [
+        widened(bootstrap_interval(value, drawn), value - 1.96 * error, min(1.0, value + 1.96 * error))
+        for value, drawn, error in zip(values, draws, errors, strict=True)
+    ]
+    if not values[0] > 0:
+        return Skill(skills[0], skills[1], Score(None), classes)
+    ratio = values[1] / values[0]
+    spread = 1.96 * float(np.hypot(errors[1], ratio * errors[0])) / values[0]
+    score = widened(bootstrap_interval(ratio, ratios), ratio - spread, ratio + spread)
+    return Skill(skills[0], skills[1], score, classes)
 
 
 def entries(
@@ -117,6 +142,9 @@ def entries(
             scored(side, statistic, num, resamples, which, name, subset or "", seed)
             for side, which in ((synthetic, "synthetic"), (real, "real"))
         )
+        if name != "prompt_kappa":
+            made = at_least_binomial(made, _members(synthetic, values, label, subset))
+            floor = at_least_binomial(floor, _members(real, values, label, subset))
         result.append(
             entry(
                 name,
@@ -143,7 +171,7 @@ def entries(
             n_real=len(real.truth),
             n_synthetic=len(synthetic.truth),
             better="higher",
-            good="Good is close to 1: balanced accuracy beyond chance is the same on synthetic and on real test images.",
+            good="Good is close to 1: balanced accuracy beyond chance is the same on synthetic and real test images.",
             computed_on=computed_on,
         )
     )

@@ -12,15 +12,16 @@ import numpy as np
 
 from synthcohort.evaluation.entries import entry
 from synthcohort.evaluation.inputs import sample_patients
-from synthcohort.metrics.intervals import Score, assign_folds
+from synthcohort.metrics.intervals import Score
 from synthcohort.metrics.neighbors import K
 from synthcohort.metrics.scored import (
     Sample,
+    coverage_ratio,
     frechet_score,
     kernel_score,
     neighbor_score,
     neighborhoods_of,
-    ratio_score,
+    sample,
 )
 
 # Below this number of images in a class its Fréchet distance says more about the number than about the images.
@@ -45,7 +46,7 @@ FIGURES: dict[str, Figure] = {
     "kernel_distance": Figure(
         "Kernel distance",
         "lower",
-        "Good is close to the floor, near zero: the images can't be told from real ones by any cubic feature statistic.",
+        "Good is close to the floor, near zero: they can't be told from real ones by any cubic feature statistic.",
     ),
     "precision": Figure(
         "Precision", "higher", "Good is close to the floor: each synthetic image looks like some real patient's image."
@@ -87,7 +88,7 @@ class Seen:
         return self.take(np.flatnonzero(self.classes == number))
 
     def sample(self, folds: int, seed: int) -> Sample:
-        return Sample(np.asarray(self.features, np.float64), assign_folds(self.owners, folds, seed))
+        return sample(self.features, self.owners, folds, seed)
 
 
 def compare(
@@ -104,9 +105,10 @@ def compare(
             function = frechet_score if name == "frechet_distance" else kernel_score
             score, under = function(real=real, synthetic=made), function(real=real, synthetic=base)
         else:
-            score, under = neighbor_score(name, table), neighbor_score(name, floor_table)
+            score = neighbor_score(name, table, real=real, synthetic=made)
+            under = neighbor_score(name, floor_table, real=real, synthetic=base)
         scores[name] = Score(score.value, score.low, score.high, under)
-    return scores, ratio_score("coverage", table, floor_table)
+    return scores, coverage_ratio(table, floor_table, real=real)
 
 
 def whole_entries(
@@ -133,7 +135,7 @@ def class_entries(
     folds: int,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """The figures within each class that has enough images on every side; synthetic ones are cut to the floor's number."""
+    """The figures of each class with enough images on every side; synthetic ones are cut to the floor's number."""
     entries = []
     for number, value in enumerate(values):
         sides = [side.of_class(number) for side in (reference, synthetic, train)]

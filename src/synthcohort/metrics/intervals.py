@@ -5,7 +5,7 @@ of groups that is left out together by the jackknife.
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -27,14 +27,31 @@ class Score:
     floor: "Score | None" = None
 
 
-def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The exact two-sided interval of a proportion."""
+def clopper_pearson(successes: float, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact two-sided interval of a proportion; also for successes between whole numbers."""
     if not 0 <= successes <= trials or trials < 1:
         raise ValueError(f"{successes} successes of {trials} trials")
     tail = (1 - confidence) / 2
     low = 0.0 if successes == 0 else float(stats.beta.ppf(tail, successes, trials - successes + 1))
     high = 1.0 if successes == trials else float(stats.beta.ppf(1 - tail, successes + 1, trials - successes))
     return low, high
+
+
+def widened(score: Score, low: float, high: float) -> Score:
+    """The score with an interval that also reaches from `low` to `high`."""
+    if score.value is None or score.low is None or score.high is None:
+        return score
+    return replace(score, low=float(min(score.low, low)), high=float(max(score.high, high)))
+
+
+def at_least_binomial(score: Score, num_groups: int, confidence: float = 0.95) -> Score:
+    """A share's interval, made no narrower than the exact one of as many independent patients.
+
+    Resampling sees no spread in a share of 0 or 1, and would claim certainty from a handful of patients.
+    """
+    if score.value is None or num_groups < 1:
+        return score
+    return widened(score, *clopper_pearson(score.value * num_groups, num_groups, confidence))
 
 
 def fisher_greater(*, successes: int, trials: int, control_successes: int, control_trials: int) -> float:

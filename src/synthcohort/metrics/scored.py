@@ -12,7 +12,14 @@ from synthcohort.metrics.distribution import (
     kernel_sums,
     principal_directions,
 )
-from synthcohort.metrics.intervals import Score, assign_folds, jackknife_interval
+from synthcohort.metrics.intervals import (
+    Score,
+    assign_folds,
+    at_least_binomial,
+    group_index,
+    jackknife_interval,
+    widened,
+)
 from synthcohort.metrics.neighbors import K, Neighborhoods, neighborhoods
 
 # Folds of the jackknife. More folds are smaller, and then the curvature of the Fréchet distance inflates the interval.
@@ -25,20 +32,18 @@ Groups = Sequence[Hashable] | np.ndarray
 
 @dataclass(frozen=True)
 class Sample:
-    """Features [N, D] with the fold of each image; folds hold whole patients."""
+    """Features [N, D], the fold of each image (folds hold whole patients), and the number of patients."""
 
     features: np.ndarray
     folds: np.ndarray
-
-    def select(self, chosen: np.ndarray) -> "Sample":
-        """The chosen images (a mask or indices); folds are numbered anew without gaps."""
-        return Sample(self.features[chosen], np.unique(self.folds[chosen], return_inverse=True)[1].reshape(-1))
+    num_groups: int
 
 
 def sample(features: np.ndarray, groups: Groups | None = None, folds: int = FOLDS, seed: int = 0) -> Sample:
     """A sample whose independent units are `groups` (patients); None: every image is one."""
     features = np.asarray(features, np.float64)
-    return Sample(features, assign_folds(np.arange(len(features)) if groups is None else groups, folds, seed))
+    groups = np.arange(len(features)) if groups is None else groups
+    return Sample(features, assign_folds(groups, folds, seed), int(group_index(groups).max()) + 1)
 
 
 def frechet_score(*, real: Sample, synthetic: Sample, confidence: float = 0.95) -> Score:
@@ -72,19 +77,23 @@ def neighborhoods_of(*, real: Sample, synthetic: Sample, k: int = K) -> Neighbor
     )
 
 
-def neighbor_score(name: str, table: Neighborhoods, confidence: float = 0.95) -> Score:
-    """One of precision, recall, density, coverage with its jackknife interval."""
-    highest = np.inf if name == "density" else 1.0
-    return jackknife_interval(
-        table.value(name), *table.left_out(name), confidence=confidence, lowest=0.0, highest=highest
-    )
+def neighbor_score(
+    name: str, table: Neighborhoods, *, real: Sample, synthetic: Sample, confidence: float = 0.95
+) -> Score:
+    """One of precision, recall, density, coverage with its jackknife interval, for shares at least the binomial one."""
+    parts = table.left_out(name)
+    if name == "density":
+        return jackknife_interval(table.value(name), *parts, confidence=confidence, lowest=0.0)
+    score = jackknife_interval(table.value(name), *parts, confidence=confidence, lowest=0.0, highest=1.0)
+    return at_least_binomial(score, (synthetic if name == "precision" else real).num_groups, confidence)
 
 
-def ratio_score(name: str, table: Neighborhoods, floor: Neighborhoods, confidence: float = 0.95) -> Score:
-    """A neighbour metric over the same metric of real against real, both against the same real images.
+def coverage_ratio(table: Neighborhoods, floor: Neighborhoods, *, real: Sample, confidence: float = 0.95) -> Score:
+    """Coverage over the coverage of real against real, both of the same reference images.
 
     The reference's folds are left out of both at once: what both owe to the reference cancels.
     """
+    name = "coverage"
     if len(table.real_folds) != len(floor.real_folds) or (table.real_folds != floor.real_folds).any():
         raise ValueError("the ratio needs the same reference images in the same folds")
     value, base = table.value(name), floor.value(name)
@@ -93,11 +102,14 @@ def ratio_score(name: str, table: Neighborhoods, floor: Neighborhoods, confidenc
     (table_real, table_other), (floor_real, floor_other) = table.left_out(name), floor.left_out(name)
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = (table_real / floor_real, table_other / base, value / floor_other)
-    return jackknife_interval(value / base, *parts, confidence=confidence, lowest=0.0)
+    score = jackknife_interval(value / base, *parts, confidence=confidence, lowest=0.0)
+    share = at_least_binomial(Score(value, value, value), real.num_groups, confidence)
+    return widened(score, (share.low or 0.0) / base, (share.high or 0.0) / base)
 
 
 def _neighbor(*, real: Sample, synthetic: Sample, confidence: float = 0.95, name: str) -> Score:
-    return neighbor_score(name, neighborhoods_of(real=real, synthetic=synthetic), confidence)
+    table = neighborhoods_of(real=real, synthetic=synthetic)
+    return neighbor_score(name, table, real=real, synthetic=synthetic, confidence=confidence)
 
 
 def _named(score: Callable[..., Score]) -> Callable[..., Score]:

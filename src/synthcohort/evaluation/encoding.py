@@ -1,0 +1,97 @@
+"""The images as encoders see them, and the grader that reads their labels; every pass is kept and never made twice."""
+
+from pathlib import Path
+
+import numpy as np
+
+from synthcohort.core.cohort import Cohort
+from synthcohort.core.config import to_mapping
+from synthcohort.core.errors import ArtifactError
+from synthcohort.core.files import atomic_path, digest_json, remove
+from synthcohort.core.progress import progress
+from synthcohort.evaluation.config import EvaluateConfig
+from synthcohort.evaluation.fidelity import Seen
+from synthcohort.evaluation.inputs import Inputs, patients
+from synthcohort.evaluation.steps import code_digest
+from synthcohort.learning.fit import Classifier, FitConfig, fit_classifier
+
+
+class Eyes:
+    """The encoders of one evaluation. Features are kept in `cache` by pixels, encoder and code; they are sensitive."""
+
+    def __init__(self, inputs: Inputs, config: EvaluateConfig, cache: Path, seed: int):
+        self.inputs, self.config, self.cache, self.seed = inputs, config, Path(cache), seed
+        self.train = inputs.real.select(split="train")
+        self.test = inputs.real.select(split="test")
+        self._grader: Classifier | None = None
+
+    @property
+    def grader_key(self) -> str:
+        """What the grader depends on."""
+        content = {
+            "pixels": self.train.pixels_digest,
+            "classes": self.inputs.classes(self.train).tolist(),
+            "values": len(self.inputs.label.values),
+            "grader": to_mapping(self.config.grader),
+            "seed": self.seed,
+            "code": code_digest(),
+        }
+        return digest_json(content).partition(":")[2][:24]
+
+    def grader(self) -> Classifier:
+        """The classifier of the label, fitted on the labelled real training images, or read from the cache."""
+        if self._grader is None:
+            folder = self.cache / f"grader-{self.grader_key}"
+            try:
+                self._grader = Classifier.load(folder)
+            except ArtifactError:
+                remove(folder)
+                self._fit().save(folder)
+                self._grader = Classifier.load(folder)
+        return self._grader
+
+    def _fit(self) -> Classifier:
+        classes = self.inputs.classes(self.train)
+        labelled = np.flatnonzero(classes >= 0)
+        return fit_classifier(
+            self.train.select(indices=labelled),
+            classes[labelled],
+            len(self.inputs.label.values),
+            FitConfig(steps=self.config.grader.steps, batch=self.config.grader.batch),
+            self.seed,
+            description="grader on real training images",
+        )
+
+    def see(self, encoder: str, view: Cohort) -> Seen:
+        """A view's images in an encoder's features."""
+        return Seen(self._features(encoder, view), patients(view), self.inputs.classes(view))
+
+    def _features(self, encoder: str, view: Cohort) -> np.ndarray:
+        if encoder != "self_trained":
+            from synthcohort.learning.features import features
+
+            return features(view, encoder, self.cache)
+        key = digest_json({"pixels": view.pixels_digest, "grader": self.grader_key}).partition(":")[2][:24]
+        return self._kept(f"self_trained-{key}", lambda: self.grader().features(view), len(view))
+
+    def read_labels(self, view: Cohort) -> np.ndarray:
+        """The class that the grader reads in each image: [N] int64."""
+        key = digest_json({"pixels": view.pixels_digest, "grader": self.grader_key}).partition(":")[2][:24]
+        probabilities = self._kept(f"read-{key}", lambda: self.grader().probabilities(view), len(view))
+        return probabilities.argmax(axis=1)
+
+    def _kept(self, name: str, work, count: int) -> np.ndarray:
+        path = self.cache / f"{name}.npy"
+        if path.is_file():
+            try:
+                kept = np.load(path, allow_pickle=False)
+                if len(kept) == count:
+                    return kept
+            except (OSError, ValueError):
+                pass  # damaged: made anew below
+        with progress(count, name.partition("-")[0].replace("_", "-") + " features") as advance:
+            result = work()
+            advance(count)
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            np.save(file, result, allow_pickle=False)
+        return result

@@ -1,0 +1,47 @@
+"""The owner's private folder: what shows real images. It never leaves; nothing of it enters report.html or a bundle."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synthcohort.core.cohort import Cohort
+from synthcohort.core.files import write_atomic
+from synthcohort.pages.grids import class_sheets, sheet
+from synthcohort.pages.owner import Pair, render_owner
+
+PAIRS = 24
+TILE = 128
+
+
+def write_owner(
+    folder: Path,
+    train: Cohort,
+    synthetic: Cohort,
+    similarity: np.ndarray,
+    nearest: Sequence[int] | np.ndarray,
+    threshold: float | None,
+    control: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes owner/report.html: the synthetic images most like a training image, each beside it, and sheets of both.
+
+    similarity [N] and nearest [N] (positions in `train`) belong to the images of `synthetic`.
+    """
+    order = np.argsort(-np.asarray(similarity), kind="stable")[:PAIRS]
+    made, real = synthetic.image_ids, train.image_ids
+    pairs = [
+        Pair(
+            synthetic=sheet([synthetic.image(int(i))], tile=TILE),
+            real=sheet([train.image(int(nearest[i]))], tile=TILE),
+            synthetic_id=made[int(i)],
+            real_id=real[int(nearest[i])],
+            similarity=float(similarity[i]),
+            flagged=threshold is not None and float(similarity[i]) > threshold,
+        )
+        for i in order
+    ]
+    beside = class_sheets(train)
+    sheets = {name: (beside[name].png, made.png) for name, made in class_sheets(synthetic).items() if name in beside}
+    page = render_owner(synthetic.name, pairs, threshold=threshold, control=control, sheets=sheets)
+    write_atomic(folder / "report.html", page)
