@@ -38,7 +38,10 @@ def run_study(study: StudyConfig, source: Path | None, out: Path, demo: bool = F
         raise InputError(Problem(f"source {source}", "no such file or folder"))
     out = Path(out)
     with lock(out):
-        asked = {**to_mapping(study), "source": "hospital" if demo else source.absolute().as_posix() if source else None}
+        asked = {
+            **to_mapping(study),
+            "source": "hospital" if demo else source.absolute().as_posix() if source else None,
+        }
         record = RunFolder.open(out / "pipeline", "pipeline", asked)
         limit_threads(study.study.threads)
         stages = study_stages(study, source, out, demo)
