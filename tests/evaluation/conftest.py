@@ -50,7 +50,7 @@ def toy_cohort(
     return writer.finish(**info)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def toys():
     """Builds cohorts; toys.cohort(path, origin, …)."""
     return SimpleNamespace(cohort=toy_cohort, image=toy_image, grade=GRADE)

@@ -1,5 +1,6 @@
 """The images as encoders see them, and the grader that reads their labels; every pass is kept and never made twice."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,6 @@ from synthcohort.core.cohort import Cohort
 from synthcohort.core.config import to_mapping
 from synthcohort.core.errors import ArtifactError
 from synthcohort.core.files import atomic_path, digest_json, remove
-from synthcohort.core.progress import progress
 from synthcohort.evaluation.config import EvaluateConfig
 from synthcohort.evaluation.fidelity import Seen
 from synthcohort.evaluation.inputs import Inputs, patients
@@ -72,15 +72,16 @@ class Eyes:
 
             return features(view, encoder, self.cache)
         key = digest_json({"pixels": view.pixels_digest, "grader": self.grader_key}).partition(":")[2][:24]
-        return self._kept(f"self_trained-{key}", lambda: self.grader().features(view), len(view))
+        return self._kept(f"self_trained-{key}", lambda grader: grader.features(view), len(view))
 
     def read_labels(self, view: Cohort) -> np.ndarray:
         """The class that the grader reads in each image: [N] int64."""
         key = digest_json({"pixels": view.pixels_digest, "grader": self.grader_key}).partition(":")[2][:24]
-        probabilities = self._kept(f"read-{key}", lambda: self.grader().probabilities(view), len(view))
+        probabilities = self._kept(f"read-{key}", lambda grader: grader.probabilities(view), len(view))
         return probabilities.argmax(axis=1)
 
-    def _kept(self, name: str, work, count: int) -> np.ndarray:
+    def _kept(self, name: str, work: Callable[[Classifier], np.ndarray], count: int) -> np.ndarray:
+        """The kept pass of the grader over `count` images, or a new one."""
         path = self.cache / f"{name}.npy"
         if path.is_file():
             try:
@@ -89,9 +90,7 @@ class Eyes:
                     return kept
             except (OSError, ValueError):
                 pass  # damaged: made anew below
-        with progress(count, name.partition("-")[0].replace("_", "-") + " features") as advance:
-            result = work()
-            advance(count)
+        result = work(self.grader())
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             np.save(file, result, allow_pickle=False)
         return result

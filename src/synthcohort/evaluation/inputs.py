@@ -27,6 +27,8 @@ class Inputs:
     synthetic: Cohort
     label: LabelColumn
     notes: tuple[str, ...]  # what a reader of the figures must know
+    real_path: Path  # as given: `real` and `synthetic` may be copies brought to one size
+    synthetic_path: Path
 
     def classes(self, view: Cohort) -> np.ndarray:
         """Position of each image's label among the label's values, -1 where it has none: [N] int64."""
@@ -68,7 +70,7 @@ def open_inputs(real_path: Path, synthetic_path: Path, label: str | None, scratc
     _refuse_shared_patients(real)
     notes = _notes(real)
     real, synthetic, resized = _same_shape(real, synthetic, scratch)
-    return Inputs(real, synthetic, column, (*notes, *resized))
+    return Inputs(real, synthetic, column, (*notes, *resized), Path(real_path), Path(synthetic_path))
 
 
 def _refuse_identical(real: Cohort, synthetic: Cohort) -> None:

@@ -1,6 +1,6 @@
 """The owner's private folder: what shows real images. It never leaves; nothing of it enters report.html or a bundle."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from synthcohort.core.cohort import Cohort
 from synthcohort.core.files import write_atomic
+from synthcohort.learning.search import CopyHits
 from synthcohort.pages.grids import class_sheets, sheet
 from synthcohort.pages.owner import Pair, render_owner
 
@@ -19,25 +20,24 @@ def write_owner(
     folder: Path,
     train: Cohort,
     synthetic: Cohort,
-    similarity: np.ndarray,
-    nearest: Sequence[int] | np.ndarray,
-    threshold: float | None,
+    hits: CopyHits,
+    threshold: float,
     control: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes owner/report.html: the synthetic images most like a training image, each beside it, and sheets of both.
 
-    similarity [N] and nearest [N] (positions in `train`) belong to the images of `synthetic`.
+    `hits` belong to the images of `synthetic` and point into `train`.
     """
-    order = np.argsort(-np.asarray(similarity), kind="stable")[:PAIRS]
+    order = np.argsort(-hits.similarity, kind="stable")[:PAIRS]
     made, real = synthetic.image_ids, train.image_ids
     pairs = [
         Pair(
             synthetic=sheet([synthetic.image(int(i))], tile=TILE),
-            real=sheet([train.image(int(nearest[i]))], tile=TILE),
+            real=sheet([train.image(int(hits.nearest[i]))], tile=TILE),
             synthetic_id=made[int(i)],
-            real_id=real[int(nearest[i])],
-            similarity=float(similarity[i]),
-            flagged=threshold is not None and float(similarity[i]) > threshold,
+            real_id=real[int(hits.nearest[i])],
+            similarity=float(hits.similarity[i]),
+            flagged=bool(hits.similarity[i] > threshold),
         )
         for i in order
     ]

@@ -64,12 +64,15 @@ def make_scorecard(
 
             torch.set_num_threads(config.threads)
         asked = {"evaluate": to_mapping(config), "seed": seed}
-        uses = count_test_use(Path(real), inputs, asked)
-        work = Evaluation(inputs, config, rules, cache, seed)
-        scores = {**work.run(), "settings": {**asked, "notes": list(inputs.notes)}, "test_uses": uses}
+        uses = count_test_use(inputs, asked)
+        scores = {
+            **Evaluation(inputs, config, rules, cache, seed).run(),
+            "settings": {**asked, "notes": list(inputs.notes)},
+            "test_uses": uses,
+        }
         write_artifact(out / "scores.json", FORMAT, VERSION, scores)
         scores = read_artifact(out / "scores.json", FORMAT, VERSION)
-        write_pages(out, inputs, scores, work)
+        write_pages(out, inputs, scores, rules)
     return {
         "scores": (out / "scores.json").as_posix(),
         "verdict": scores["verdict"],
@@ -78,12 +81,12 @@ def make_scorecard(
     }
 
 
-def count_test_use(real: Path, inputs: Inputs, asked: Mapping[str, Any]) -> int | None:
+def count_test_use(inputs: Inputs, asked: Mapping[str, Any]) -> int | None:
     """How often the test patients were scored, this evaluation included; the same evaluation again does not count.
 
     The list is kept in the real cohort's folder. None: the folder can't be written, so nobody counts.
     """
-    file = real / "test_uses.json"
+    file = inputs.real_path / "test_uses.json"
     fingerprint = digest_json({"real": inputs.real.digest, "synthetic": inputs.synthetic.digest, **asked})
     try:
         uses = list(read_artifact(file, "test_uses", 1)["uses"]) if file.exists() else []
@@ -223,19 +226,23 @@ class Evaluation:
         return verdicts.coverage(ratio, classes[0], classes[1], self.policy.thresholds.coverage)
 
 
-def write_pages(out: Path, inputs: Inputs, scores: Mapping[str, Any], work: Evaluation) -> None:
-    """report.html (public) and the owner's folder.
-
-    The public page shows synthetic images only when the copy check did not fail and the generator's screen saw them.
-    """
+def write_pages(out: Path, inputs: Inputs, scores: Mapping[str, Any], policy: Policy) -> None:
+    """report.html (public: figures and synthetic images) and the owner's page (real images)."""
+    from synthcohort.evaluation.owner import write_owner
+    from synthcohort.evaluation.privacy import CopySearch
     from synthcohort.pages.grids import class_sheets
     from synthcohort.pages.report import render_evidence
 
-    shown = scores["families"]["copies"]["verdict"] != "fail" and bool(scores["synthetic"]["screened"])
-    sheets = class_sheets(inputs.synthetic) if shown else {}
-    write_atomic(out / "report.html", render_evidence(scores, sheets))
-    _write_owner(out / "owner", inputs.real, inputs.synthetic, scores, work)
-
-
-def _write_owner(folder: Path, real: Cohort, synthetic: Cohort, scores: Mapping[str, Any], work: Evaluation) -> None:
-    raise NotImplementedError
+    # As they are stored, not as they were brought to one size for the comparison.
+    real, synthetic = Cohort.open(inputs.real_path), Cohort.open(inputs.synthetic_path)
+    write_atomic(out / "report.html", render_evidence(scores, class_sheets(synthetic)))
+    search = CopySearch(inputs.real, out / "owner" / "cache", policy.thresholds.copies.false_positive_rate)
+    control = next((item["control"] for item in scores["scores"] if item["name"] == "nearest_similarity"), None)
+    write_owner(
+        out / "owner",
+        real.select(split="train"),
+        synthetic,
+        search.hits(inputs.synthetic),
+        search.threshold,
+        control,
+    )
