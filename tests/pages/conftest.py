@@ -12,8 +12,8 @@ def make_score(name: str, group: str, value, low=None, high=None, **more) -> dic
     return {
         "name": name, "title": more.pop("title", name.capitalize()), "group": group, "family": None, "encoder": None,
         "subset": None, "value": value, "low": low, "high": high, "confidence": 0.95, "floor": None, "control": None,
-        "n_real": 1000, "n_synthetic": 500, "split": "test", "better": "lower", "computed_on": "", "good": "near the floor",
-        "verdict": None, **more,
+        "n_real": 1000, "n_synthetic": 500, "split": "test", "better": "lower", "computed_on": "",
+        "good": "near the floor", "verdict": None, **more,
     }
 
 
@@ -50,7 +50,8 @@ def decision() -> dict:
     return {
         "decision": "refuse", "policy": {"name": "open", "digest": "sha256:" + "56" * 32},
         "rules": [
-            {"name": "license", "title": "A license is stated", "passed": False, "figure": "", "reason": "No license is stated."},
+            {"name": "license", "title": "A license is stated", "passed": False, "figure": "",
+             "reason": "No license is stated."},
             {"name": "family:copies", "title": "No copies", "passed": True, "figure": {}, "reason": "Passed."},
         ],
         "questions": ["Who answers questions?"],

@@ -6,7 +6,8 @@ from synthcohort.pages.numbers import count, interval, number, value
 @pytest.mark.parametrize(
     ("found", "text"),
     [(0.5, "0.5"), (3.06, "3.06"), (0.004, "0.004"), (1234.5, "1,234"), (-0.25, "−0.25"), (0.0, "0"), (100.0, "100"),
-     (7, "7"), (12000, "12,000"), (None, "not measured"), (float("nan"), "not measured"), (1.5e-7, "1.50e−07"), (True, "yes")],
+     (7, "7"), (12000, "12,000"), (None, "not measured"), (float("nan"), "not measured"),
+     (1.5e-7, "1.50e−07"), (True, "yes")],
 )  # fmt: skip
 def test_number(found, text):
     assert number(found) == text

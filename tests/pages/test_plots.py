@@ -10,7 +10,8 @@ SCORE = {"value": 0.5, "low": 0.4, "high": 0.6, "floor": {"value": 0.8, "low": 0
 
 @pytest.mark.parametrize(
     ("values", "low", "high"),
-    [([3.06, 0.15], 0, 4), ([0.81, 0.85], 0.81, 0.85), ([-0.0001, 0.003], -0.001, 0.003), ([5, 5, None], 4.5, 5.5), ([0], -0.5, 0.5)],
+    [([3.06, 0.15], 0, 4), ([0.81, 0.85], 0.81, 0.85), ([-0.0001, 0.003], -0.001, 0.003), ([5, 5, None], 4.5, 5.5),
+     ([0], -0.5, 0.5)],
 )
 def test_axis_is_round_and_holds_every_value(values, low, high):
     axis = axis_for(values)

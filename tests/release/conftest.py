@@ -22,14 +22,15 @@ def write_cohort(path: Path, count: int = 6, screened: bool = True, origin: str 
     writer = CohortWriter(path, "toy", origin, labels, PROVENANCE, "toy")
     for i in range(count):
         image = rng("image", i).integers(0, 256, (6, 5)).astype(np.uint8)
-        row = {"image_id": f"synthetic-{i:04d}", "kl_grade": i % 3, "modality": "DX", "body_part": "KNEE", "seed": 100 + i}
-        writer.add(image, {**row, **record})
+        row = {"image_id": f"synthetic-{i:04d}", "kl_grade": i % 3, "modality": "DX", "body_part": "KNEE"}
+        writer.add(image, {**row, "seed": 100 + i, **record})
     return writer.finish(screened=screened)
 
 
 def passing_scores(cohort: Cohort, policy: Policy) -> dict:
     score = {
-        "name": "frechet", "title": "Fréchet distance", "group": "fidelity", "family": None, "encoder": "self", "subset": None,
+        "name": "frechet", "title": "Fréchet distance", "group": "fidelity", "family": None, "encoder": "self",
+        "subset": None,
         "value": 3.0, "low": 2.8, "high": 3.3, "confidence": 0.95, "floor": {"value": 0.2, "low": 0.1, "high": 0.3},
         "control": None, "n_real": 6, "n_synthetic": 6, "split": "test", "better": "lower", "computed_on": "64 px",
         "good": "near the floor", "verdict": None,

@@ -24,23 +24,31 @@ def number(found: float | int | None, digits: int = 3) -> str:
     return _minus(text.rstrip("0").rstrip(".") if "." in text else text)
 
 
-def value(score: Mapping[str, Any]) -> str:
-    """A score's value with the decimals of its interval."""
-    if score.get("value") is None or not _has_interval(score):
+def value(score: Mapping[str, Any], like: Mapping[str, Any] | None = None) -> str:
+    """A score's value with the decimals of its interval, or of the interval of `like`, so that a row is of one kind."""
+    shape = _shape(score, like)
+    if score.get("value") is None or shape is None:
         return number(score.get("value"))
-    return _fixed(score["value"], _decimals(score))
+    return _fixed(score["value"], _decimals(shape))
 
 
-def interval(score: Mapping[str, Any] | None) -> str:
+def interval(score: Mapping[str, Any] | None, like: Mapping[str, Any] | None = None) -> str:
     """`low to high`, or words where no interval was computed."""
     if score is None or not _has_interval(score):
         return "no interval"
-    return f"{_fixed(score['low'], _decimals(score))} to {_fixed(score['high'], _decimals(score))}"
+    decimals = _decimals(_shape(score, like) or score)
+    return f"{_fixed(score['low'], decimals)} to {_fixed(score['high'], decimals)}"
 
 
 def count(found: int | None) -> str:
     """An integer with thousands separators."""
     return NOTHING if found is None else _minus(f"{found:,}")
+
+
+def _shape(score: Mapping[str, Any], like: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The finer of the two intervals decides: neither number may be rounded away."""
+    found = [part for part in (score, like) if part is not None and _has_interval(part)]
+    return max(found, key=_decimals) if found else None
 
 
 def _has_interval(score: Mapping[str, Any]) -> bool:

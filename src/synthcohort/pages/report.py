@@ -71,8 +71,8 @@ def render_evidence(
 ) -> str:
     """scores.json, sheets of synthetic images (never real ones) and perhaps the release decision -> one HTML page.
 
-    `sheets` maps a class, as a reader would name it, to its PNG. They are left out, and the page says why, when the check
-    for copies failed or nobody screened the images. `provenance` defaults to what the scores recorded.
+    `sheets` maps a class, as a reader would name it, to its PNG. They are left out, and the page says why, when the
+    check for copies failed or nobody screened the images. `provenance` defaults to what the scores recorded.
     """
     synthetic = scores["synthetic"]
     hidden = _why_hidden(scores)
