@@ -7,7 +7,7 @@ from synthcohort.pages.owner import Pair, render_owner
 from synthcohort.pages.report import answer, flatten, render_evidence, sentence
 from synthcohort.pages.words import FAMILIES
 
-VOID = {"meta", "img", "br", "link", "input", "hr", "line", "rect", "circle", "path"}
+VOID = {"meta", "col", "img", "br", "link", "input", "hr", "line", "rect", "circle", "path"}
 
 
 class Outline(html.parser.HTMLParser):

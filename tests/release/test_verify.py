@@ -79,7 +79,8 @@ def test_links_are_never_followed(bundle, tmp_path):
 
 @pytest.mark.parametrize(
     "path",
-    ["../outside", "/etc/passwd", "images/../../x", "a\\b", "C:x", "./README.txt", "a//b", "", "manifest.json", 3, None],
+    ["../outside", "/etc/passwd", "images/../../x", "a\\b", "C:x", "./README.txt", "a//b", "", "manifest.json", 3,
+     None],
 )
 def test_path_tricks_are_refused(bundle, path):
     manifest = read_json(bundle / "manifest.json")
