@@ -245,8 +245,8 @@ def _said(
     elif unknown:
         every = "no patient ids" if unknown == len(images) else f"no patient id for {unknown} images"
         warnings.append(
-            f"{every}: each such image is its own group, so that near-duplicates and other images of the same patient may "
-            "lie in training and test at once; scores and privacy findings on this cohort are weaker for it"
+            f"{every}: each such image is its own group, so that near-duplicates and other images of the same patient "
+            "may lie in training and test at once; scores and privacy findings on this cohort are weaker for it"
         )
     empty = [role for role in ROLES if getattr(config.shares, role) > 0 and role not in set(roles.values())]
     if empty:

@@ -10,15 +10,18 @@ from synthcohort.core.cohort import STANDARD_COLUMNS, LabelColumn
 from synthcohort.core.errors import ConfigError, Problem
 from synthcohort.ingest.config import Columns, IngestConfig
 from synthcohort.ingest.table import FileIndex, Table
+from synthcohort.ingest.vocabulary import IDENTIFYING
 
 # Names as they occur in the world, without case, spaces and punctuation.
 NAMES: dict[str, tuple[str, ...]] = {
     "file": (
-        "file", "filename", "filepath", "path", "image", "imagename", "imagefile", "imagefilename", "imagepath", "imageid",
-        "img", "imgname", "imgpath", "imageindex", "dicompath", "dicomfile", "relativepath",
+        "file", "filename", "filepath", "path", "image", "imagename", "imagefile", "imagefilename", "imagepath",
+        "imageid", "img", "imgname", "imgpath", "imageindex", "dicompath", "dicomfile", "relativepath",
     ),
     "sop_instance_uid": ("sopinstanceuid", "sopuid", "instanceuid", "imageuid"),
-    "patient_id": ("patientid", "patient", "patientnumber", "subjectid", "subject", "caseid", "case", "participantid", "pid"),
+    "patient_id": (
+        "patientid", "patient", "patientnumber", "subjectid", "subject", "caseid", "case", "participantid", "pid",
+    ),
     "group_id": (
         "groupid", "group", "lesionid", "lesion", "smearid", "smear", "slideid", "slide", "specimenid", "specimen",
         "sampleid", "blockid",
@@ -34,12 +37,6 @@ NAMES: dict[str, tuple[str, ...]] = {
     "ethnicity": ("ethnicity", "race"),
     "caption": ("caption", "captions", "report", "impression", "text", "description"),
 }  # fmt: skip
-_IDENTIFYING = frozenset(
-    "name names surname firstname lastname fullname dob birth birthdate birthday date datetime time timestamp address "
-    "street city zip zipcode postal postcode phone telephone email mail physician doctor radiologist operator technician "
-    "technologist nurse clinician institution hospital accession mrn ssn insurance comment comments note notes remark "
-    "remarks history uid url user username account serial".split()
-)
 _MISSING = frozenset(("", "na", "n/a", "nan", "null", "none given", "-", "--", "?", "not available", "missing"))
 _LOOKS_IDENTIFYING = re.compile(r"\d{6,}|@|\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b|\d+\.\d+\.\d+")
 MAIN_LABEL_WORDS = ("label", "class", "diagnosis", "dx", "grade", "finding", "target", "category", "severity", "stage")
@@ -150,8 +147,8 @@ def find_labels(
             labels.append(outcome)
             if outcome.rare:
                 notes.append(
-                    f"{outcome.label.name}: {len(outcome.rare)} values that fewer than {COMMON_AMONG_MANY} patients share "
-                    "were set to missing"
+                    f"{outcome.label.name}: {len(outcome.rare)} values that fewer than {COMMON_AMONG_MANY} patients "
+                    "share were set to missing"
                 )
     absent = [name for name in config.labels if name not in {x.column for x in labels} | {x.label.name for x in labels}]
     if absent:
@@ -167,7 +164,7 @@ def _judge(
     name = label_name(column)
     if name in STANDARD_COLUMNS or not name:
         return "its name means something else in a cohort"
-    if not asked and set(re.split(r"[\W_]+", _spaced(column))) & _IDENTIFYING:
+    if not asked and set(re.split(r"[\W_]+", _spaced(column))) & IDENTIFYING:
         return "its name says that it may identify somebody"
     holders: dict[str, set[object]] = defaultdict(set)
     counts: Counter[str] = Counter()
@@ -180,20 +177,20 @@ def _judge(
     if len(values) < 2:
         return "it has the same value everywhere" if values else "it is empty"
     numbers = _numbers(values)
-    if numbers and all(n.is_integer() for n in numbers) and len(values) <= FEW_VALUES and min(numbers) in (0, 1):
-        if max(numbers) <= FEW_VALUES:
-            return Label(column, LabelColumn(name, "ordinal", tuple(sorted({int(n) for n in numbers}))))
+    whole = bool(numbers) and all(n.is_integer() for n in numbers)
+    if whole and min(numbers) in (0, 1) and max(numbers) <= FEW_VALUES:
+        return Label(column, LabelColumn(name, "ordinal", tuple(sorted({int(n) for n in numbers}))))
     if numbers:
         if asked:
             return Label(column, LabelColumn(name, "continuous"))
         return "it is a measurement or a number that may identify; name it in ingest.labels to keep it"
     if asked:
         return Label(column, LabelColumn(name, "nominal", tuple(values)))
-    if any(len(value) > LONGEST_VALUE or _LOOKS_IDENTIFYING.search(value) for value in values):
-        return "its values look like free text, dates or identifiers"
     few = len(values) <= FEW_VALUES
     least = COMMON_AMONG_FEW if few else COMMON_AMONG_MANY
     common = [value for value in values if len(holders[value]) >= least]
+    if any(len(value) > LONGEST_VALUE or _LOOKS_IDENTIFYING.search(value) for value in (values if few else common)):
+        return "its values look like free text, dates or identifiers"
     covered = sum(counts[value] for value in common) / counts.total()
     if len(common) < 2 or len(common) > MOST_VALUES or (len(common) * 2 < len(values) if few else covered < 0.8):
         return "too many of its values belong to few patients, as in free text"

@@ -67,8 +67,8 @@ class IngestConfig:
     shares: Shares = field(default_factory=Shares)
     modality: str = ""  # for images whose file and table do not say, for example DX
     body_part: str = ""
-    # Pseudonyms are keyed hashes. `random`: a secret key beside the cohort (`<out>.key`), made once and kept. `seed`:
-    # derived from the seed, so that everything can be repeated anywhere; no secret, hence only for public or made-up data.
+    # Pseudonyms are keyed hashes. `random`: a secret key beside the cohort (`<out>.key`), made once and kept.
+    # `seed`: derived from the seed, so that all can be repeated anywhere; no secret, only for public or made-up data.
     key: Literal["random", "seed"] = "random"
     key_file: str = ""  # an existing key to share pseudonyms between cohorts; empty is `<out>.key`
     workers: int = 0  # processes that decode; 0 chooses by the amount of work

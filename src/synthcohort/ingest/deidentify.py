@@ -1,7 +1,7 @@
 """De-identification: keyed pseudonyms for whatever must stay linkable, closed vocabularies for what a header may say.
 
-A value reaches the cohort in one of three ways: as a keyed hash that cannot be undone without the key, as a word of a
-list in this module, or as a checked number. Everything else in a header stays behind. The key never enters the cohort.
+A value reaches the cohort in one of three ways: as a keyed hash that cannot be undone without the key, as a word of
+the lists in `vocabulary`, or as a checked number. Everything else in a header stays behind. The key never enters.
 """
 
 import hashlib
@@ -13,36 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from synthcohort.core.errors import InputError, Problem
+from synthcohort.ingest.vocabulary import BODY_PARTS, MANUFACTURERS, MODALITIES, VIEWS
 
 KEY_BYTES = 32
 OLDEST_AGE = 90.0  # ages above 89 are given as 90, because few people share them (45 CFR 164.514(b)(2)(i)(C))
-
-# DICOM PS3.3 C.7.3.1.1.1, PS3.16 annex L (radiology), PS3.3 C.8.11.5 and common view positions.
-MODALITIES = frozenset(
-    "AR BDUS BI BMD CR CT CTPROTOCOL DG DMS DX ECG EPS ES FID GM HC IO IVOCT IVUS KER LEN LS MG MR NM OAM OCT OP OPM OPT "
-    "OPTBSV OPTENF OPV OSS OT PT PX RF RG SC SM SMR SR SRF TG US VA XA XAPROTOCOL XC".split()
-)
-BODY_PARTS = frozenset(
-    "ABDOMEN ABDOMENPELVIS ADRENAL ANKLE AORTA ARM AXILLA BACK BLADDER BRAIN BREAST BRONCHUS BUTTOCK CALCANEUS CALF "
-    "CAROTID CEREBELLUM CERVIX CHEEK CHEST CHESTABDOMEN CHESTABDPELVIS CLAVICLE COCCYX COLON CORNEA CSPINE CTSPINE "
-    "DUODENUM EAR ELBOW ESOPHAGUS EXTREMITY EYE EYELID FACE FEMUR FINGER FOOT FOREARM GALLBLADDER HAND HEAD HEADNECK "
-    "HEART HIP HUMERUS ILEUM ILIUM IAC JAW JEJUNUM KIDNEY KNEE LARYNX LEG LIVER LSPINE LSSPINE LUNG MANDIBLE MAXILLA "
-    "MEDIASTINUM MOUTH NECK NECKCHEST NECKCHESTABDOMEN NOSE ORBIT OVARY PANCREAS PARATHYROID PAROTID PATELLA PELVIS PENIS "
-    "PHARYNX PROSTATE RADIUS RADIUSULNA RECTUM RETINA RIB SACRUM SCALP SCAPULA SCLERA SCROTUM SHOULDER SIJOINT SKIN SKULL "
-    "SPINE SPLEEN SSPINE STERNUM STOMACH SUBMANDIBULAR TESTIS THIGH THUMB THYMUS THYROID TIBIA TIBIAFIBULA TLSPINE TMJ TOE "
-    "TONGUE TRACHEA TSPINE ULNA URETER URETHRA UTERUS VAGINA VULVA WHOLEBODY WRIST ZYGOMA".split()
-)
-VIEWS = frozenset(
-    "AP PA LL RL LLAT RLAT LAT LATERAL RLD LLD RLO LLO OBLIQUE AXIAL CORONAL SAGITTAL SUNRISE TUNNEL CC CV MLO ML LM LMO "
-    "SIO XCC XCCL XCCM FB ISO".split()
-)
-# The first word of the list that the header's text contains; anything else becomes "other".
-MANUFACTURERS = (
-    "AGFA", "ALOKA", "AIRIS", "BRUKER", "CANON", "CARESTREAM", "DEL MEDICAL", "DRGEM", "ESAOTE", "FUJIFILM", "FUJI", "GE",
-    "HITACHI", "HOLOGIC", "KODAK", "KONICA", "LODOX", "LORAD", "LUMISYS", "MINDRAY", "NEUSOFT", "OLYMPUS", "PHILIPS",
-    "PICKER", "SAMSUNG", "SHIMADZU", "SIEMENS", "SWISSRAY", "TOPCON", "TOSHIBA", "UNITED IMAGING", "VARIAN", "VIEWORKS",
-    "ZEISS", "PHANTOM WORKS", "INVENTED IMAGING",
-)  # fmt: skip
 
 
 class Pseudonyms:
@@ -153,7 +127,8 @@ def manufacturer(text: str) -> str:
 
 _SEX = {"f": "F", "female": "F", "woman": "F", "w": "F", "m": "M", "male": "M", "man": "M", "o": "O", "other": "O"}
 _SIDE = {
-    "l": "L", "left": "L", "os": "L", "r": "R", "right": "R", "od": "R", "b": "B", "both": "B", "bilateral": "B", "ou": "B",
+    "l": "L", "left": "L", "os": "L", "r": "R", "right": "R", "od": "R",
+    "b": "B", "both": "B", "bilateral": "B", "ou": "B",
 }  # fmt: skip
 _AGE_UNITS = {"Y": 1.0, "M": 12.0, "W": 52.1775, "D": 365.2425}
 

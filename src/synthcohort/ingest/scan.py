@@ -52,7 +52,8 @@ def scan(source: Path, exclude: Iterable[Path] = ()) -> Listing:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
-            raise InputError(Problem(f"folder {folder}", f"cannot be listed ({error.strerror})", "a readable folder")) from None
+            found = f"cannot be listed ({error.strerror})"
+            raise InputError(Problem(f"folder {folder}", found, "a readable folder")) from None
         for entry in entries:
             path = Path(entry.path)
             name = path.relative_to(root).as_posix()

@@ -97,9 +97,8 @@ def find_table(listing: Listing, config: IngestConfig) -> SourceTable:
     if usable:
         return usable[0]
     if _asks(config):
-        raise ConfigError(
-            Problem("setting ingest.columns", "names columns, and no table describes the images", "a CSV or TSV file with them")
-        )
+        found = "columns or labels are named, and no table describes the images"
+        raise ConfigError(Problem("section ingest", found, "a CSV or TSV file in the source that has them"))
     unused = (f"{len(listing.tables)} tables were found and none is about these images",) if listing.tables else ()
     return SourceTable(warnings=unused)
 

@@ -119,9 +119,9 @@ def _write(
     fingerprint = digest_json(
         [asked, seed, pseudonyms.key_id, [[file.name, file.size] for file in listing.images], table.fingerprint]
     )
-    facts = {name: result[name] for name in ("found", "taken", "refused", "ignored", "duplicates", "columns", "dropped")}
-    facts |= {"changes": result["changes"], "refused_because": result["refused_because"]}
-    provenance = {"stage": "ingest", "config": asked, "seed": seed, "key": config.key, "key_id": pseudonyms.key_id, **facts}
+    kept = ("found", "taken", "refused", "refused_because", "ignored", "duplicates", "columns", "dropped", "changes")
+    provenance = {"stage": "ingest", "config": asked, "seed": seed, "key": config.key, "key_id": pseudonyms.key_id}
+    provenance |= {name: result[name] for name in kept}
     name = config.name or out.name
     labels = [label.label for label in plan.labels]
     writer = CohortWriter(out, name, "real", labels, provenance, fingerprint)

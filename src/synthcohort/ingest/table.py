@@ -45,14 +45,16 @@ def read_table(root: Path, name: str) -> Table:
             raise InputError(Problem(what, "is empty", "a line of column names, then one line per image"))
         repeated = sorted({column for column in header if header.count(column) > 1})
         if repeated:
-            raise InputError(Problem(what, f"has several columns called {', '.join(map(repr, repeated))}", "one of each"))
+            found = f"has several columns called {', '.join(map(repr, repeated))}"
+            raise InputError(Problem(what, found, "one of each"))
         rows = []
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue
             if len(cells) > len(header):
                 found = f"line {reader.line_num} has {len(cells)} cells, the header {len(header)}"
-                raise InputError(Problem(what, found, "as many cells as column names", "quote cells that hold the delimiter"))
+                remedy = "quote cells that hold the delimiter"
+                raise InputError(Problem(what, found, "as many cells as column names", remedy))
             padded = [cell.strip() for cell in cells] + [""] * (len(header) - len(cells))
             rows.append(dict(zip(header, padded, strict=True)))
     except csv.Error as error:
@@ -118,7 +120,7 @@ def join_files(table: Table, column: str, index: FileIndex) -> FileJoin:
 
 
 class IdentifierJoin:
-    """Rows by DICOM identifiers: SOP Instance UID, or Patient ID (with laterality, where a patient has several rows)."""
+    """Rows by DICOM identifiers: SOP Instance UID, or Patient ID (with laterality where a patient has several)."""
 
     def __init__(self, table: Table, uid: str | None, patient: str | None, laterality: str | None):
         self._by_uid = _grouped(table.rows, uid)
