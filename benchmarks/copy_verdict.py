@@ -2,7 +2,7 @@
 
     python benchmarks/copy_verdict.py --source COHORT --draws 20 --out runs/copy_verdict
 
-COHORT is an ingested cohort with the four roles, or a folder of images with its table, which is ingested first, at 64 px.
+COHORT is an ingested cohort with the four roles, or a folder of images with its table, ingested first, at 64 px.
 
 Planted: each draw offers as "synthetic" images of test patients (a perfect generator's stand-in: new people, no copy
 among them) of which 2 % are replaced by changed training images; the floor is all control patients. `--clean COHORT`

@@ -104,6 +104,7 @@ def build_index(train: Images, out: Path, validation: Images | None = None, rate
                 "rate": rate,
                 "largest": float(strangers.max()) if len(strangers) else None,
                 "median": float(np.median(strangers)) if len(strangers) else None,
+                "above": None if threshold is None else int((strangers > threshold).sum()),
             },
         }
         write_artifact(temporary / "index.json", FORMAT, VERSION, content)
@@ -127,16 +128,17 @@ def _strangers(index: "CopyIndex", train: Images, validation: Images | None) -> 
 def tail_threshold(similarities: np.ndarray, rate: float = STRANGER_RATE) -> float:
     """The similarity that a stranger's image exceeds with probability `rate`.
 
-    The tail of atanh(similarity) over its 90th percentile is taken to be exponential, which is cautious for a
-    bounded quantity; never below the second largest value seen, so that an outlier alone does not set it.
+    The tail of atanh(similarity) over its 90th percentile is taken to be exponential, which is cautious for a bounded
+    quantity. Its scale is taken from the median of the excess, so that a person who stands under two ids among the
+    patients (which happens, and looks just like a copy) does not lift the threshold.
     """
-    z = np.sort(np.arctanh(np.clip(np.asarray(similarities, np.float64), -0.999, 0.999)))
+    z = np.arctanh(np.clip(np.asarray(similarities, np.float64), -0.999, 0.999))
     start = float(np.quantile(z, 0.9))
     excess = z[z > start] - start
     if not len(excess):
-        return float(np.tanh(z[-1]))
-    reach = start + float(excess.mean()) * np.log(len(excess) / len(z) / rate)
-    return float(np.tanh(max(reach, z[-2])))
+        return float(np.tanh(start))
+    scale = float(np.median(excess)) / np.log(2)
+    return float(np.tanh(start + scale * max(0.0, np.log(len(excess) / len(z) / rate))))
 
 
 class CopyIndex:
