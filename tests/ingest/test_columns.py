@@ -79,7 +79,7 @@ def test_labels(values, kind, expected):
         (["Phantom"] * 3 + ["Mockup"] * 3, "PatientName", "may identify"),
         (["a"] * 3 + ["b"] * 3, "referring physician", "may identify"),
         (["2021-03-01"] * 3 + ["2021-03-02"] * 3, "visit", "dates or identifiers"),
-        (["x" * 80] * 3 + ["y" * 80] * 3, "finding", "free text"),
+        (["x" * 120] * 3 + ["y" * 120] * 3, "finding", "free text"),
         (["a", "a", "a"], "finding", "same value everywhere"),
         (["", "", "NaN"], "finding", "empty"),
         (["a", "a", "b", "b"], "seed", "something else in a cohort"),

@@ -74,7 +74,9 @@ def test_seed_keys_are_repeatable_and_differ():
         Pseudonyms(b"short")
 
 
-fact_names = ["modality", "body_part", "view", "manufacturer", "sex", "age", "laterality", "patient_name", "institution"]
+fact_names = [
+    "modality", "body_part", "view", "manufacturer", "sex", "age", "laterality", "patient_name", "institution",
+]  # fmt: skip
 
 
 @given(st.dictionaries(st.sampled_from(fact_names), st.text()))

@@ -146,7 +146,7 @@ def test_planted_strings_never_reach_the_cohort(hospital, tmp_path_factory, plan
     rows = []
     for i, path in enumerate(sorted(hospital.rglob("*.dcm"))[:4]):
         ds = pydicom.dcmread(path)
-        ds.PatientName, ds.PatientID, ds.StudyDescription, ds.Manufacturer = planted[1], planted[2], planted[3], planted[4]
+        ds.PatientName, ds.PatientID, ds.StudyDescription, ds.Manufacturer = planted[1:5]
         ds.BodyPartExamined, ds.ViewPosition, ds.StationName, ds.PatientComments = planted[5:9]
         ds.RequestAttributesSequence[0].RequestedProcedureDescription = planted[9]
         ds.private_block(0x0011, "PHANTOM WORKS 01").add_new(0x09, "LO", planted[10])

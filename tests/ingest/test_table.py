@@ -63,7 +63,8 @@ def test_disagreeing_rows_leave_a_file_without():
     index = FileIndex(["a.png", "b.png", "c.png", "1/d.png", "2/d.png"])
     rows = [
         {"file": "a.png", "y": "1"}, {"file": "b.png", "y": "1"}, {"file": "b.png", "y": "2"},
-        {"file": "c.png", "y": "3"}, {"file": "c.png", "y": "3"}, {"file": "d.png", "y": "4"}, {"file": "gone.png", "y": "5"},
+        {"file": "c.png", "y": "3"}, {"file": "c.png", "y": "3"}, {"file": "d.png", "y": "4"},
+        {"file": "gone.png", "y": "5"},
     ]  # fmt: skip
     join = join_files(table_of(*rows), "file", index)
     assert set(join.rows) - join.ambiguous == {"a.png", "c.png"}

@@ -40,7 +40,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 _MISSING = frozenset(("", "na", "n/a", "nan", "null", "none given", "-", "--", "?", "not available", "missing"))
 _LOOKS_IDENTIFYING = re.compile(r"\d{6,}|@|\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b|\d+\.\d+\.\d+")
 MAIN_LABEL_WORDS = ("label", "class", "diagnosis", "dx", "grade", "finding", "target", "category", "severity", "stage")
-FEW_VALUES, COMMON_AMONG_FEW, COMMON_AMONG_MANY, MOST_VALUES, LONGEST_VALUE = 20, 2, 5, 200, 64
+FEW_VALUES, COMMON_AMONG_FEW, COMMON_AMONG_MANY, MOST_VALUES, LONGEST_VALUE = 20, 2, 5, 200, 100
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from synthcohort.core.cohort import ROLES, partial_path
 from synthcohort.core.cohort_writer import CohortWriter
 from synthcohort.core.config import to_mapping
 from synthcohort.core.errors import ArtifactError, InputError, Problem
-from synthcohort.core.files import check_writable, digest_json
+from synthcohort.core.files import digest_json, lock
 from synthcohort.core.progress import progress
 from synthcohort.ingest.assign import Assigned, assign
 from synthcohort.ingest.config import IngestConfig
@@ -43,12 +43,17 @@ def ingest(source: Path, out: Path, config: IngestConfig, seed: int, dry_run: bo
     is nothing to read, ConfigError when a setting does not fit the table.
     """
     source, out = Path(source), Path(out)
+    if dry_run:
+        return _ingest(source, out, config, seed, dry_run=True)
+    if out.exists():
+        raise ArtifactError(Problem(f"cohort {out}", "already exists", remedy="choose another --out or remove it"))
+    with lock(out):
+        return _ingest(source, out, config, seed, dry_run=False)
+
+
+def _ingest(source: Path, out: Path, config: IngestConfig, seed: int, dry_run: bool) -> dict[str, Any]:
     key_path = Path(config.key_file) if config.key_file else out.with_name(out.name + ".key")
-    listing = scan(source, exclude=(out, partial_path(out), key_path))
-    if not dry_run:
-        check_writable(out)
-        if out.exists():
-            raise ArtifactError(Problem(f"cohort {out}", "already exists", remedy="choose another --out or remove it"))
+    listing = scan(source, exclude=(out, partial_path(out), key_path, out.with_name(f".{out.name}.lock")))
     table = find_table(listing, config)
     key, is_new = _key(config, key_path, seed)
     pseudonyms = Pseudonyms(key)
