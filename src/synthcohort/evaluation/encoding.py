@@ -1,6 +1,6 @@
 """The images as encoders see them, and the grader that reads their labels; every pass is kept and never made twice."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from synthcohort.evaluation.config import EvaluateConfig
 from synthcohort.evaluation.fidelity import Seen
 from synthcohort.evaluation.inputs import Inputs, patients
 from synthcohort.evaluation.steps import code_digest
+from synthcohort.imaging.intensity import value_range_of
+from synthcohort.learning.features import ENCODERS, classifier_encoder, features
 from synthcohort.learning.fit import Classifier, FitConfig, fit_classifier
 
 
@@ -67,30 +69,24 @@ class Eyes:
         return Seen(self._features(encoder, view), patients(view), self.inputs.classes(view))
 
     def _features(self, encoder: str, view: Cohort) -> np.ndarray:
-        if encoder != "self_trained":
-            from synthcohort.learning.features import features
-
-            return features(view, encoder, self.cache)
-        key = digest_json({"pixels": view.pixels_digest, "grader": self.grader_key}).partition(":")[2][:24]
-        return self._kept(f"self_trained-{key}", lambda grader: grader.features(view), len(view))
+        """Both cohorts are read on the real one's scale of intensities, whatever depth a record claims."""
+        if encoder == "self_trained":
+            return features(view, classifier_encoder(self.grader()), self.cache)
+        real = self.inputs.real
+        values = value_range_of(real.image(0).dtype, real.column("bits_stored"))
+        return features(view, replace(ENCODERS[encoder](), value_range=values), self.cache)
 
     def read_labels(self, view: Cohort) -> np.ndarray:
         """The class that the grader reads in each image: [N] int64."""
         key = digest_json({"pixels": view.pixels_digest, "grader": self.grader_key}).partition(":")[2][:24]
-        probabilities = self._kept(f"read-{key}", lambda grader: grader.probabilities(view), len(view))
-        return probabilities.argmax(axis=1)
-
-    def _kept(self, name: str, work: Callable[[Classifier], np.ndarray], count: int) -> np.ndarray:
-        """The kept pass of the grader over `count` images, or a new one."""
-        path = self.cache / f"{name}.npy"
-        if path.is_file():
-            try:
-                kept = np.load(path, allow_pickle=False)
-                if len(kept) == count:
-                    return kept
-            except (OSError, ValueError):
-                pass  # damaged: made anew below
-        result = work(self.grader())
+        path = self.cache / f"read-{key}.npy"
+        try:
+            kept = np.load(path, allow_pickle=False)
+            if len(kept) == len(view):
+                return kept.argmax(axis=1)
+        except (OSError, ValueError):
+            pass  # absent or damaged: made below
+        probabilities = self.grader().probabilities(view)
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.save(file, result, allow_pickle=False)
-        return result
+            np.save(file, probabilities, allow_pickle=False)
+        return probabilities.argmax(axis=1)
