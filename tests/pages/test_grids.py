@@ -86,3 +86,10 @@ def test_without_labels_there_is_one_sheet(tmp_path):
     window = {"window_center": 500.0, "window_width": 1000.0}
     cohort = write_cohort(tmp_path / "c", [], images, [window, window])
     assert list(class_sheets(cohort)) == ["All images"]
+
+
+def test_an_unfilled_row_shows_no_black_images():
+    page = opened(sheet([np.full((8, 8), 90, np.uint8)] * 3, columns=2, tile=8))
+    assert page.shape[2] == 2
+    assert page[12 + GAP, 4].tolist() == [90, 255]
+    assert page[12 + GAP, 12 + GAP, 1] == 0

@@ -84,7 +84,17 @@ def sheet(
         if captions is not None:
             white = (235, 235, 235) if color else 235
             draw.text((left + 3, top + tile + 3), captions[i], fill=white, font=ImageFont.load_default(13))
+    if captions is None and len(images) % columns:
+        page.putalpha(_covered(size, len(images), columns, tile))
     return png_bytes(page)
+
+
+def _covered(size: tuple[int, int], count: int, columns: int, tile: int) -> Image.Image:
+    """Opaque where tiles lie: an unfilled last row must not look like black images."""
+    mask = Image.new("L", size, 255)
+    left, top = (count % columns) * (tile + GAP) - GAP, (count // columns) * (tile + GAP)
+    mask.paste(0, (left, top, size[0], size[1]))
+    return mask
 
 
 def fit(picture: Image.Image, tile: int) -> Image.Image:

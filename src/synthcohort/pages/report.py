@@ -58,9 +58,7 @@ class Block:
     good: str
     better: str
     panels: tuple[Panel, ...]
-    samples: tuple[str, ...]
-    floor: str  # what the floor of this chapter is called
-    floor_short: str
+    sample: str  # what it was computed on
 
 
 def render_evidence(
@@ -79,7 +77,7 @@ def render_evidence(
     made = provenance if provenance is not None else synthetic.get("provenance") or {}
     return render(
         "evidence.html",
-        title=f"Synthetic cohort {synthetic.get('name') or ''}".strip(),
+        title=_title(str(synthetic.get("name") or "")),
         scores=scores,
         decision=decision,
         answer=answer(scores, decision),
@@ -95,6 +93,10 @@ def render_evidence(
         verdicts=words.VERDICTS,
         glossary=words.GLOSSARY,
     )
+
+
+def _title(name: str) -> str:
+    return "Synthetic cohort" if name.lower() in ("", "synthetic") else f"Synthetic cohort {name}"
 
 
 def _why_hidden(scores: Mapping[str, Any]) -> str:
@@ -180,12 +182,12 @@ def _chapters(scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for group in groups:
         mine = [score for score in scores if score["group"] == group.name]
         names = dict.fromkeys(score["name"] for score in mine)
-        blocks = [_block([score for score in mine if score["name"] == name], group) for name in names]
+        blocks = [_block([score for score in mine if score["name"] == name]) for name in names]
         chapters.append({"group": group, "blocks": blocks, "judged": any(score.get("verdict") for score in mine)})
     return chapters
 
 
-def _block(scores: list[Mapping[str, Any]], group: words.Group) -> Block:
+def _block(scores: list[Mapping[str, Any]]) -> Block:
     encoders = dict.fromkeys(score.get("encoder") for score in scores)
     first = scores[0]
     return Block(
@@ -194,9 +196,7 @@ def _block(scores: list[Mapping[str, Any]], group: words.Group) -> Block:
         good=sentence(first["good"]) if first.get("good") else "",
         better={"lower": "Lower is better.", "higher": "Higher is better."}.get(first.get("better") or "none", ""),
         panels=tuple(_panel(encoder, [s for s in scores if s.get("encoder") == encoder]) for encoder in encoders),
-        samples=tuple(dict.fromkeys(filter(None, map(_sample, scores)))),
-        floor=group.floor,
-        floor_short=group.floor_short,
+        sample=_sample(scores),
     )
 
 
@@ -225,17 +225,23 @@ def _label(score: Mapping[str, Any]) -> str:
     return str(subset).replace("=", " = ") if subset else "All images"
 
 
-def _sample(score: Mapping[str, Any]) -> str:
-    """What a figure was computed on, in words."""
-    parts = []
-    if score.get("n_synthetic"):
-        parts.append(f"{score['n_synthetic']:,} synthetic")
-    if score.get("n_real"):
-        split = f" {score['split']}" if score.get("split") else ""
-        parts.append(f"{score['n_real']:,} real{split}")
-    images = " and ".join(parts) + " images" if parts else ""
-    detail = score.get("computed_on") or ""
-    return f"{images} ({detail})" if images and detail else images or str(detail)
+def _sample(scores: Sequence[Mapping[str, Any]]) -> str:
+    """What the rows of a figure were computed on: the numbers of images row by row, what they share only once."""
+    sizes = [_size(score) for score in scores]
+    if len(set(sizes)) > 1:
+        sizes = [f"{_label(score).lower() if not score.get('subset') else _label(score)}: {size}"
+                 for score, size in zip(scores, sizes, strict=True) if size]
+    details = dict.fromkeys(str(score["computed_on"]) for score in scores if score.get("computed_on"))
+    parts = ["; ".join(filter(None, dict.fromkeys(sizes))), "; ".join(details)]
+    return f"{parts[0]} ({parts[1]})" if all(parts) else parts[0] or parts[1]
+
+
+def _size(score: Mapping[str, Any]) -> str:
+    split = f" {score['split']}" if score.get("split") else ""
+    made = f"{score['n_synthetic']:,} synthetic" if score.get("n_synthetic") else ""
+    real = f"{score['n_real']:,} real{split}" if score.get("n_real") else ""
+    found = " and ".join(filter(None, (made, real)))
+    return f"{found} images" if found else ""
 
 
 def flatten(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

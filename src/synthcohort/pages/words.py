@@ -76,8 +76,6 @@ class Group:
     name: str
     title: str
     lead: str
-    floor: str = "Floor: real against real"
-    floor_short: str = "Floor"
 
 
 GROUPS = (
@@ -95,9 +93,7 @@ GROUPS = (
         "Usefulness: do models that learn from the images work on real patients?",
         "A small model is trained on synthetic images alone and tested on real patients. The same model trained on "
         "as many real "
-        "images is what it has to match.",
-        "Reference: real images instead",
-        "Reference",
+        "images is the floor, which it has to match.",
     ),
     Group(
         "fidelity",
@@ -111,9 +107,7 @@ GROUPS = (
         "Alignment: do the images show what was asked for?",
         "Each image was asked for with a label. A grader that learned from real images reads the label back. It errs "
         "on real "
-        "images too: that is the reference.",
-        "Reference: real images instead",
-        "Reference",
+        "images too: that is the floor.",
     ),
 )
 
@@ -124,10 +118,9 @@ GLOSSARY = (
     ("Generator", "The computer model that draws the images. It learned from the real training images only."),
     ("95 % interval", "The range in which the figure would be expected to fall if the same comparison were repeated "
                       "with other images of the same kind. Wide means: too few images to be sure."),
-    ("Floor (real against real)", "The same figure computed between two sets of real images. No synthetic set should "
+    ("Floor (real against real)", "The same figure with real images in place of the synthetic ones. No synthetic set "
+                                  "should "
                                   "be expected to do better."),
-    ("Reference (real images instead)", "The same figure with real images in place of the synthetic ones: what the "
-                                        "synthetic ones have to match."),
     ("Control", "The same figure computed for real patients that the generator never saw, offered as if they were "
                 "synthetic."),
     ("Training, validation, control and test patients", "The four roles. Training patients taught the generator; "

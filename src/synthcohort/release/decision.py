@@ -195,12 +195,15 @@ def _family_rule(name: str, found: Any, must_pass: bool) -> Rule:
         return Rule(f"family:{name}", title, True, figure, f"Passed: {why}.")
     if verdict == "inconclusive" and not must_pass:
         return Rule(f"family:{name}", title, True, figure, f"Could not be concluded, which this policy allows: {why}.")
-    if verdict == "inconclusive":
-        bad = f"It could not be concluded that {FAMILY_WORDS[name]} (check “{name}”): {why}. The policy demands a pass."
+    stated = f"that {FAMILY_WORDS[name]} (check “{name}”)"
+    if verdict == "inconclusive" and why == "not built yet":
+        bad = f"Not checked by this version: {stated}."
+    elif verdict == "inconclusive":
+        bad = f"Not concluded: {stated}: {why}."
     elif verdict == "fail":
-        bad = f"The check “{name}” failed ({FAMILY_WORDS[name]}): {why}."
+        bad = f"Failed to show {stated}: {why}."
     else:
-        bad = f"There is no evidence that {FAMILY_WORDS[name]} (check “{name}”)."
+        bad = f"No evidence: {stated}."
     return Rule(f"family:{name}", title, False, figure, bad)
 
 
