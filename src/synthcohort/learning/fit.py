@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from synthcohort.core.config import build
@@ -20,6 +19,7 @@ from synthcohort.core.progress import progress
 from synthcohort.core.seeds import rng, seed_from
 from synthcohort.imaging.intensity import ValueRange
 from synthcohort.learning.pixels import Images, Pixels
+from synthcohort.models.checkpoint import load_tensors, save_tensors
 from synthcohort.models.classifier import ClassifierConfig, ResidualClassifier
 
 FORMAT, VERSION = "classifier", 1
@@ -91,8 +91,7 @@ class Classifier:
         """Writes classifier.json and weights.safetensors into a folder, whole or not at all."""
         with atomic_path(folder) as temporary:
             temporary.mkdir(parents=True)
-            state = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
-            save_file(state, temporary / "weights.safetensors")
+            save_tensors(temporary / "weights.safetensors", self.network.state_dict())
             scale = None if self.value_range is None else asdict(self.value_range)
             content = {
                 "network": asdict(self.network.config),
@@ -109,9 +108,9 @@ class Classifier:
         content = read_artifact(Path(folder) / "classifier.json", FORMAT, VERSION)
         network = ResidualClassifier(build(ClassifierConfig, content["network"], where="network"))
         try:
-            network.load_state_dict(load_file(Path(folder) / "weights.safetensors"))
-        except (OSError, RuntimeError, ValueError) as error:
-            raise ArtifactError(Problem(f"classifier {folder}", f"weights cannot be read ({error})")) from error
+            network.load_state_dict(load_tensors(Path(folder) / "weights.safetensors"))
+        except RuntimeError as error:
+            raise ArtifactError(Problem(f"classifier {folder}", f"weights of another network ({error})")) from error
         network.eval()
         scale = content["value_range"]
         return cls(
