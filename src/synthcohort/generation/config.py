@@ -10,11 +10,13 @@ from synthcohort.diffusion.sampling import SamplingConfig
 class GenerateConfig:
     """How images are drawn and screened.
 
+    name       what the synthetic cohort is called in reports and releases
     sampling   the sampler's settings; one for every figure of a study
     screen     compare every image with the training images and replace near copies; without it release refuses
     tries      new seeds for an image that looks too much like a training image before it is left out
     """
 
+    name: str = "synthetic"
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     screen: bool = True
     tries: int = 8

@@ -58,7 +58,7 @@ def generate(
         "copy_thresholds": screen.thresholds if screen else None,
     }
     labels = list(generator.labels.values())
-    writer = CohortWriter(out, "synthetic", "synthetic", labels, provenance, digest_json(provenance))
+    writer = CohortWriter(out, config.name, "synthetic", labels, provenance, digest_json(provenance))
     screened = _write_images(generator, screen, writer, conditions, config, seed)
     missing = sum(not item["replaced"] for item in screened)
     if missing > count / 2:

@@ -4,7 +4,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,8 @@ def study_stages(study: StudyConfig, source: Path | None, out: Path, demo: bool)
     from synthcohort.training import train
 
     what, seed = study.study, study.study.seed
+    read = replace(study.ingest, name=study.ingest.name or what.name)
+    drawn = replace(study.generate, name=what.name)
     hospital = out / "hospital" / "dicom" if demo else source
     assert hospital is not None
 
@@ -86,14 +88,12 @@ def study_stages(study: StudyConfig, source: Path | None, out: Path, demo: bool)
             return {"bundle": None, "decision": "refuse", "reasons": [str(problem) for problem in refusal.problems]}
 
     stages = [
-        Stage("ingest", "cohort", lambda: ingest(hospital, out / "cohort", study.ingest, seed), resumable=False),
+        Stage("ingest", "cohort", lambda: ingest(hospital, out / "cohort", read, seed), resumable=False),
         Stage("train", "run", lambda: train([out / "cohort"], out / "run", study.train, seed), resumable=True),
         Stage(
             "generate",
             "synthetic",
-            lambda: generate(
-                out / "run", out / "synthetic", study.generate, seed, count=what.count, balance=what.balance
-            ),
+            lambda: generate(out / "run", out / "synthetic", drawn, seed, count=what.count, balance=what.balance),
             resumable=False,
         ),
         Stage(
