@@ -141,6 +141,13 @@ def test_settings_that_do_not_fit_the_cohort_leave_nothing(
     assert not (tmp_path / "run").exists()
 
 
+def test_training_without_labels(cohort_path: Path, config: TrainConfig, tmp_path: Path) -> None:
+    train([cohort_path], tmp_path / "run", dataclasses.replace(config, labels=(), images=8), 0)
+    generator = load_generator(tmp_path / "run")
+    assert generator.labels == {}
+    assert next(generator.draw([{}], [1])).shape == (16, 16)
+
+
 def test_no_validation_images_is_fine(make_cohort: Callable[..., Path], config: TrainConfig, tmp_path: Path) -> None:
     result = train([make_cohort("all", roles=("train",))], tmp_path / "run", dataclasses.replace(config, images=8), 0)
     assert result["images_seen"] == 8

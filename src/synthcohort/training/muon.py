@@ -59,7 +59,7 @@ def split_parameters(network: nn.Module, ends: tuple[str, ...]) -> tuple[list[nn
     rest: list[nn.Parameter] = []
     for path, module in network.named_modules():
         for parameter in module.parameters(recurse=False):
-            sides = min(len(parameter), parameter.numel() // len(parameter)) if parameter.ndim >= 2 else 0
+            sides = min(parameter.flatten(1).shape) if parameter.ndim >= 2 else 0
             inner = isinstance(module, (nn.Conv2d, nn.Linear)) and not path.endswith(ends)
             (hidden if inner and sides >= SMALLEST_SIDE else rest).append(parameter)
     return hidden, rest
