@@ -3,7 +3,7 @@ import pytest
 
 from synthcohort.core.policy import load_policy
 from synthcohort.evaluation import verdicts
-from synthcohort.evaluation.fidelity import WHOLE, Seen, class_entries, compare, whole_entries
+from synthcohort.evaluation.fidelity import WHOLE, Seen, class_entries, compare, reached_entries, whole_entries
 from synthcohort.metrics.intervals import Score
 
 THRESHOLDS = load_policy("open").thresholds.coverage
@@ -20,19 +20,28 @@ def seen(num, seed, classes=3, keep=None, d=16, noise=0.0):
 
 def test_whole_entries_have_the_documented_fields():
     found = whole_entries("self_trained", seen(200, 0), seen(150, 1), seen(150, 2), 20, 0)
-    assert [item["name"] for item in found] == [*WHOLE, "coverage_ratio"]
-    for item in found[:-1]:
+    assert [item["name"] for item in found] == list(WHOLE)
+    for item in found:
         assert item["low"] <= item["value"] <= item["high"]
         assert item["floor"]["low"] <= item["floor"]["value"] <= item["floor"]["high"]
         assert (item["n_real"], item["n_synthetic"], item["split"]) == (200, 150, "test")
         assert item["family"] is None
-    assert found[-1]["family"] == "coverage"
-    assert found[-1]["value"] == pytest.approx(1, abs=0.1)
+
+
+def test_the_variety_reached_is_near_one_for_real_images_in_every_class():
+    found = reached_entries("self_trained", "g", "abc", seen(200, 0), seen(150, 1), seen(150, 2), 20, 20, 0)
+    assert [item["subset"] for item in found] == [None, "g=a", "g=b", "g=c"]
+    assert {item["family"] for item in found} == {"coverage"}
+    for item in found:
+        assert item["value"] == pytest.approx(1, abs=0.25)
+        assert item["low"] <= 1 <= item["high"]
+    assert found[1]["confidence"] == pytest.approx(1 - 0.05 / 3)
+    assert found[1]["n_real"] < 100
 
 
 def test_a_floor_of_another_size_is_refused():
     with pytest.raises(ValueError, match="floor of 140 images for 150"):
-        compare(seen(200, 0), seen(150, 1), seen(140, 2), WHOLE, 20, 0)
+        compare(seen(200, 0), seen(150, 1), seen(140, 2), 20, 0)
 
 
 def test_classes_get_figures_where_the_images_suffice():
@@ -45,11 +54,10 @@ def test_classes_get_figures_where_the_images_suffice():
 
 
 def judged(reference, synthetic, floor):
-    ratio = next(
-        e for e in whole_entries("self_trained", reference, synthetic, floor, 10, 0) if e["name"] == "coverage_ratio"
-    )
+    found = reached_entries("self_trained", "g", (0, 1, 2), reference, synthetic, floor, 20, 10, 0)
+    ratios = {item["subset"]: Score(item["value"], item["low"], item["high"]) for item in found}
     even = {"0": 1, "1": 1, "2": 1}
-    return verdicts.coverage(Score(ratio["value"], ratio["low"], ratio["high"]), even, even, THRESHOLDS)["verdict"]
+    return verdicts.coverage(ratios.pop(None), ratios, even, even, THRESHOLDS)["verdict"]
 
 
 def test_real_images_pass_and_missing_classes_fail_by_features_alone():

@@ -25,21 +25,30 @@ def test_a_threshold_inside_the_interval_is_inconclusive(score, verdict):
 
 
 def test_coverage_says_what_was_reached_and_asked():
-    item = coverage(Score(0.95, 0.9, 1.0), CLASSES, BALANCED, THRESHOLDS.coverage)
+    item = coverage(Score(0.95, 0.9, 1.0), {}, CLASSES, BALANCED, THRESHOLDS.coverage)
     assert item["verdict"] == "pass"
     assert item["reason"] == (
         "reached 0.95 (0.90 to 1.00) of the variety that as many real training images reach; the policy asks for 0.7"
     )
-    assert coverage(Score(0.5, 0.4, 0.6), CLASSES, BALANCED, THRESHOLDS.coverage)["verdict"] == "fail"
-    unsure = coverage(Score(0.7, 0.5, 0.9), CLASSES, BALANCED, THRESHOLDS.coverage)
+    assert coverage(Score(0.5, 0.4, 0.6), {}, CLASSES, BALANCED, THRESHOLDS.coverage)["verdict"] == "fail"
+    unsure = coverage(Score(0.7, 0.5, 0.9), {}, CLASSES, BALANCED, THRESHOLDS.coverage)
     assert unsure["verdict"] == "inconclusive"
     assert unsure["reason"].startswith("too few images")
 
 
 def test_a_missing_class_fails_whatever_the_ratio():
-    item = coverage(Score(1.0, 0.95, 1.0), CLASSES, {"0": 500, "1": 500, "2": 0}, THRESHOLDS.coverage)
+    item = coverage(Score(1.0, 0.95, 1.0), {}, CLASSES, {"0": 500, "1": 500, "2": 0}, THRESHOLDS.coverage)
     assert item["verdict"] == "fail"
     assert "left out or nearly so: 2" in item["reason"]
+
+
+def test_one_poor_class_fails_and_an_unsure_one_does_not():
+    unsure, poor = Score(0.6, 0.4, 0.8), Score(0.4, 0.3, 0.5)
+    whole = Score(0.95, 0.9, 1.0)
+    assert coverage(whole, {"kl=4": unsure}, CLASSES, BALANCED, THRESHOLDS.coverage)["verdict"] == "pass"
+    item = coverage(whole, {"kl=3": unsure, "kl=4": poor}, CLASSES, BALANCED, THRESHOLDS.coverage)
+    assert item["verdict"] == "fail"
+    assert "too little variety within kl=4 0.40 (0.30 to 0.50)" in item["reason"]
 
 
 def test_few_synthetic_images_do_not_prove_that_a_rare_class_is_missing():

@@ -121,3 +121,16 @@ def test_too_few_images_are_refused(sets):
     real, _ = sets
     with pytest.raises(ValueError, match=r"synthetic.*at least 6"):
         neighborhoods(real=real, synthetic=real[:5])
+
+
+def test_coverage_among_some_points_is_theirs_alone(sets):
+    real, synthetic = sets
+    table = neighborhoods(real=real, synthetic=synthetic, real_folds=assign_folds(np.arange(130), 7))
+    some = np.arange(130) % 3 == 0
+    radius = np.sqrt(squared_radii(real))
+    nearest = cdist(real, synthetic).min(axis=1)
+    part = table.among(some)
+    assert part.value("coverage") == (nearest < radius)[some].mean()
+    assert part.value("coverage", without_real=2) == (nearest < radius)[some & (table.real_folds != 2)].mean()
+    shares = table.among(some).value("recall") * some.sum() + table.among(~some).value("recall") * (~some).sum()
+    assert shares / 130 == pytest.approx(table.value("recall"))

@@ -93,16 +93,16 @@ def test_ratio_to_the_floor_is_tighter_than_its_parts():
     real = sample(draw(generator, 150), np.arange(150) // 2)
     synthetic, floor = sample(draw(generator, 150)), sample(draw(generator, 150))
     table, base = neighborhoods_of(real=real, synthetic=synthetic), neighborhoods_of(real=real, synthetic=floor)
-    score = coverage_ratio(table, base, real=real)
+    score = coverage_ratio(table, base, num_groups=75)
     assert score.value == pytest.approx(table.value("coverage") / base.value("coverage"))
     assert score.low < 1 < score.high
     collapsed = Sample(
         np.repeat(synthetic.features[:10], 15, axis=0) + 1e-6 * draw(generator, 150), synthetic.folds, 150
     )
-    low = coverage_ratio(neighborhoods_of(real=real, synthetic=collapsed), base, real=real)
+    low = coverage_ratio(neighborhoods_of(real=real, synthetic=collapsed), base, num_groups=75)
     assert low.high < 0.8
     with pytest.raises(ValueError, match="same reference"):
-        coverage_ratio(table, neighborhoods_of(real=floor, synthetic=synthetic), real=real)
+        coverage_ratio(table, neighborhoods_of(real=floor, synthetic=synthetic), num_groups=75)
 
 
 def test_a_handful_of_patients_proves_little_even_at_a_share_of_one():
@@ -112,4 +112,4 @@ def test_a_handful_of_patients_proves_little_even_at_a_share_of_one():
     score = neighbor_score("coverage", table, real=real, synthetic=synthetic)
     assert score.value == score.high == 1.0
     assert score.low == pytest.approx(clopper_pearson(6, 6)[0])
-    assert coverage_ratio(table, table, real=real).low == pytest.approx(score.low)
+    assert coverage_ratio(table, table, num_groups=6).low == pytest.approx(score.low)

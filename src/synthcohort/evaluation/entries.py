@@ -27,6 +27,7 @@ def entry(
     n_synthetic: int | None = None,
     split: str | None = "test",
     verdict: str | None = None,
+    confidence: float = CONFIDENCE,
 ) -> dict[str, Any]:
     """`floor` defaults to the score's own; numbers that do not exist become None."""
     floor = score.floor if floor is None else floor
@@ -38,7 +39,7 @@ def entry(
         "encoder": encoder,
         "subset": subset,
         **_numbers(score),
-        "confidence": CONFIDENCE,
+        "confidence": confidence,
         "floor": None if floor is None else _numbers(floor),
         "control": None if control is None else _numbers(control),
         "n_real": n_real,

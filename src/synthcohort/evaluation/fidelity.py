@@ -5,15 +5,15 @@ Every interval is a jackknife over patients (real) and images (synthetic): docs/
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from synthcohort.evaluation.entries import entry
+from synthcohort.evaluation.entries import CONFIDENCE, entry
 from synthcohort.evaluation.inputs import sample_patients
 from synthcohort.metrics.intervals import Score
-from synthcohort.metrics.neighbors import K
+from synthcohort.metrics.neighbors import K, Neighborhoods
 from synthcohort.metrics.scored import (
     Sample,
     coverage_ratio,
@@ -91,36 +91,77 @@ class Seen:
         return sample(self.features, self.owners, folds, seed)
 
 
-def compare(
-    reference: Seen, synthetic: Seen, floor: Seen, names: Sequence[str], folds: int, seed: int
-) -> tuple[dict[str, Score], Score]:
-    """The named figures, each with its floor, and the ratio of coverage to its floor."""
+@dataclass(frozen=True)
+class Comparison:
+    """Reference, synthetic images and floor, and who lies in whose neighbourhood: both against the reference."""
+
+    real: Sample
+    made: Sample
+    base: Sample
+    table: Neighborhoods
+    floor_table: Neighborhoods
+
+    def score(self, name: str) -> Score:
+        """A figure with its floor."""
+        if name in ("frechet_distance", "kernel_distance"):
+            function = frechet_score if name == "frechet_distance" else kernel_score
+            score, under = function(real=self.real, synthetic=self.made), function(real=self.real, synthetic=self.base)
+        else:
+            score = neighbor_score(name, self.table, real=self.real, synthetic=self.made)
+            under = neighbor_score(name, self.floor_table, real=self.real, synthetic=self.base)
+        return replace(score, floor=under)
+
+    def reached(self, num_groups: int, among: np.ndarray | None = None, confidence: float = CONFIDENCE) -> Score:
+        """Coverage over its floor, on request among some images of the reference only."""
+        tables = (self.table, self.floor_table)
+        chosen = tables if among is None else tuple(table.among(among) for table in tables)
+        return coverage_ratio(chosen[0], chosen[1], num_groups=num_groups, confidence=confidence)
+
+
+def compare(reference: Seen, synthetic: Seen, floor: Seen, folds: int, seed: int) -> Comparison:
+    """Raises ValueError unless the floor has as many images as the synthetic side."""
     if len(floor.owners) != len(synthetic.owners):
         raise ValueError(f"floor of {len(floor.owners)} images for {len(synthetic.owners)} synthetic ones")
     real, made, base = (side.sample(folds, seed) for side in (reference, synthetic, floor))
-    table, floor_table = neighborhoods_of(real=real, synthetic=made), neighborhoods_of(real=real, synthetic=base)
-    scores = {}
-    for name in names:
-        if name in ("frechet_distance", "kernel_distance"):
-            function = frechet_score if name == "frechet_distance" else kernel_score
-            score, under = function(real=real, synthetic=made), function(real=real, synthetic=base)
-        else:
-            score = neighbor_score(name, table, real=real, synthetic=made)
-            under = neighbor_score(name, floor_table, real=real, synthetic=base)
-        scores[name] = Score(score.value, score.low, score.high, under)
-    return scores, coverage_ratio(table, floor_table, real=real)
+    tables = (neighborhoods_of(real=real, synthetic=other) for other in (made, base))
+    return Comparison(real, made, base, *tables)
 
 
 def whole_entries(
     encoder: str, reference: Seen, synthetic: Seen, floor: Seen, folds: int, seed: int
 ) -> list[dict[str, Any]]:
-    """The figures of all images, and the coverage ratio that the coverage family judges."""
-    scores, ratio = compare(reference, synthetic, floor, WHOLE, folds, seed)
-    entries = [
-        _entry(name, score, encoder, None, reference, synthetic, seen_by_encoder=encoder == "self_trained")
-        for name, score in scores.items()
-    ]
-    entries.append(_entry("coverage_ratio", ratio, encoder, None, reference, synthetic, encoder == "self_trained"))
+    """The figures of all images."""
+    compared = compare(reference, synthetic, floor, folds, seed)
+    return [_entry(name, compared.score(name), encoder, None, reference, synthetic) for name in WHOLE]
+
+
+def reached_entries(
+    encoder: str,
+    label: str,
+    values: Sequence[Any],
+    reference: Seen,
+    synthetic: Seen,
+    floor: Seen,
+    least: int,
+    folds: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """The variety reached, of all test images and of those of each class: what the coverage family judges.
+
+    The classes share an error of 5 %: the interval of each is at 1 - 0.05 / number of classes.
+    """
+    compared = compare(reference, synthetic, floor, folds, seed)
+    whole = compared.reached(compared.real.num_groups)
+    entries = [_entry("coverage_ratio", whole, encoder, None, reference, synthetic, family="coverage")]
+    enough = [number for number in range(len(values)) if (reference.classes == number).sum() >= least]
+    for number in enough:
+        among = reference.classes == number
+        part = reference.take(np.flatnonzero(among))
+        confidence = 1 - (1 - CONFIDENCE) / len(enough)
+        score = compared.reached(len(set(part.owners)), among, confidence)
+        name = "coverage_ratio"
+        subset = f"{label}={values[number]}"
+        entries.append(_entry(name, score, encoder, subset, part, synthetic, family="coverage", confidence=confidence))
     return entries
 
 
@@ -136,7 +177,7 @@ def class_entries(
     seed: int,
 ) -> list[dict[str, Any]]:
     """The figures of each class with enough images on every side; synthetic ones are cut to the floor's number."""
-    entries = []
+    entries: list[dict[str, Any]] = []
     for number, value in enumerate(values):
         sides = [side.of_class(number) for side in (reference, synthetic, train)]
         count = min(len(sides[1].owners), len(sides[2].owners))
@@ -145,25 +186,31 @@ def class_entries(
         made = sides[1].take(np.arange(count))
         base = sides[2].take(sample_patients(sides[2].owners, count, "class floor", seed))
         names = BY_CLASS if min(len(sides[0].owners), count) >= LEAST_FRECHET else BY_CLASS[1:]
-        scores, _ = compare(sides[0], made, base, names, folds, seed)
-        for name, score in scores.items():
-            subset = f"{label}={value}"
-            entries.append(_entry(name, score, encoder, subset, sides[0], made, encoder == "self_trained"))
+        compared = compare(sides[0], made, base, folds, seed)
+        subset = f"{label}={value}"
+        entries.extend(_entry(name, compared.score(name), encoder, subset, sides[0], made) for name in names)
     return entries
 
 
 def _entry(
-    name: str, score: Score, encoder: str, subset: str | None, reference: Seen, synthetic: Seen, seen_by_encoder: bool
+    name: str,
+    score: Score,
+    encoder: str,
+    subset: str | None,
+    reference: Seen,
+    synthetic: Seen,
+    family: str | None = None,
+    confidence: float = CONFIDENCE,
 ) -> dict[str, Any]:
     figure = FIGURES[name]
     computed_on = f"{reference.features.shape[1]} features of each image"
-    if seen_by_encoder:
+    if encoder == "self_trained":
         computed_on += "; the floor's training images are those the encoder was fitted on"
     return entry(
         name,
         title=figure.title,
         group="fidelity",
-        family="coverage" if name == "coverage_ratio" and encoder == "self_trained" and subset is None else None,
+        family=family,
         encoder=encoder,
         subset=subset,
         score=score,
@@ -172,4 +219,5 @@ def _entry(
         better=figure.better,
         good=figure.good,
         computed_on=computed_on,
+        confidence=confidence,
     )

@@ -172,7 +172,7 @@ class Evaluation:
         }
 
     def _fidelity(self, encoder: str) -> dict[str, Any]:
-        from synthcohort.evaluation.fidelity import class_entries, whole_entries
+        from synthcohort.evaluation.fidelity import class_entries, reached_entries, whole_entries
 
         reference, made = self.eyes.see(encoder, self.reference), self.eyes.see(encoder, self.synthetic)
         base = self.eyes.see(encoder, self.floor)
@@ -180,6 +180,9 @@ class Evaluation:
         if encoder == "self_trained":  # cheap enough to see every training image, so that rare classes have a floor
             train = self.eyes.see(encoder, self.train)
             label, least = self.inputs.label, self.config.min_class_images
+            scores += reached_entries(
+                encoder, label.name, label.values, reference, made, base, least, self.config.folds, self.seed
+            )
             scores += class_entries(
                 encoder, label.name, label.values, reference, made, train, least, self.config.folds, self.seed
             )
@@ -221,9 +224,9 @@ class Evaluation:
         found = [item for item in scores if item["family"] == "coverage"]
         if not found:
             return verdicts.family("inconclusive", "the self-trained encoder was not used", {})
-        ratio = Score(found[0]["value"], found[0]["low"], found[0]["high"])
+        ratios = {item["subset"]: Score(item["value"], item["low"], item["high"]) for item in found}
         classes = [composition(self.inputs, view) for view in (self.train, self.inputs.synthetic)]
-        return verdicts.coverage(ratio, classes[0], classes[1], self.policy.thresholds.coverage)
+        return verdicts.coverage(ratios.pop(None), ratios, classes[0], classes[1], self.policy.thresholds.coverage)
 
 
 def write_pages(out: Path, inputs: Inputs, scores: Mapping[str, Any], policy: Policy) -> None:

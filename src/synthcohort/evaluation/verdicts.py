@@ -47,13 +47,23 @@ def missing_classes(
 
 
 def coverage(
-    ratio: Score, real: Mapping[str, int], synthetic: Mapping[str, int], thresholds: CoverageThresholds
+    ratio: Score,
+    by_class: Mapping[str, Score],
+    real: Mapping[str, int],
+    synthetic: Mapping[str, int],
+    thresholds: CoverageThresholds,
 ) -> dict[str, Any]:
-    """Variety reached against as many real training images, and no class left out."""
+    """Variety reached against as many real training images: of all patients, of each class, and no class left out.
+
+    A class can fail the family but not pass it: rare classes have too few test images for that.
+    """
     present = sum(count > 0 for count in real.values())
     missing = missing_classes(real, synthetic, thresholds.min_class_fraction, 1 - 0.05 / max(1, present))
     figures = {
         "ratio": {"value": ratio.value, "low": ratio.low, "high": ratio.high},
+        "by_class": {
+            name: {"value": score.value, "low": score.low, "high": score.high} for name, score in by_class.items()
+        },
         "threshold": thresholds.min_ratio,
         "missing_classes": missing,
         "real_classes": dict(real),
@@ -66,6 +76,10 @@ def coverage(
     if missing:
         return family("fail", f"left out or nearly so: {', '.join(missing)}; reached: {reached}", figures)
     verdict = at_least(ratio, thresholds.min_ratio)
+    poor = {name: score for name, score in by_class.items() if at_least(score, thresholds.min_ratio) == "fail"}
+    if poor and verdict != "fail":
+        words = ", ".join(f"{name} {interval_words(score)}" for name, score in poor.items())
+        return family("fail", f"too little variety within {words}; of all: {reached}", figures)
     if verdict == "inconclusive":
         return family(verdict, f"too few images to decide: reached {reached}", figures)
     return family(verdict, f"reached {reached}", figures)

@@ -4,7 +4,7 @@ Conventions of Naeem et al. 2020 and their package prdc: the radius of a point i
 neighbour in its own set (itself not counted); inside means strictly nearer than the radius.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,6 +72,16 @@ class Neighborhoods:
             counts = counts - table[:, without_synthetic]
         counts = counts[real]
         return float((counts > 0).mean()) if len(counts) else float("nan")
+
+    def among(self, chosen: np.ndarray) -> "Neighborhoods":
+        """Recall and coverage of some of the real points only, in the same neighbourhoods."""
+        return replace(
+            self,
+            covering=self.covering[chosen],
+            inside_synthetic=self.inside_synthetic[chosen],
+            real_folds=self.real_folds[chosen],
+            inside_real=np.zeros_like(self.inside_real),
+        )
 
     def left_out(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """The metric without each fold of the real and each fold of the synthetic images."""

@@ -88,10 +88,10 @@ def neighbor_score(
     return at_least_binomial(score, (synthetic if name == "precision" else real).num_groups, confidence)
 
 
-def coverage_ratio(table: Neighborhoods, floor: Neighborhoods, *, real: Sample, confidence: float = 0.95) -> Score:
+def coverage_ratio(table: Neighborhoods, floor: Neighborhoods, *, num_groups: int, confidence: float = 0.95) -> Score:
     """Coverage over the coverage of real against real, both of the same reference images.
 
-    The reference's folds are left out of both at once: what both owe to the reference cancels.
+    The reference's folds are left out of both at once: what both owe to the reference cancels. `num_groups`: its patients.
     """
     name = "coverage"
     if len(table.real_folds) != len(floor.real_folds) or (table.real_folds != floor.real_folds).any():
@@ -103,7 +103,7 @@ def coverage_ratio(table: Neighborhoods, floor: Neighborhoods, *, real: Sample, 
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = (table_real / floor_real, table_other / base, value / floor_other)
     score = jackknife_interval(value / base, *parts, confidence=confidence, lowest=0.0)
-    share = at_least_binomial(Score(value, value, value), real.num_groups, confidence)
+    share = at_least_binomial(Score(value, value, value), num_groups, confidence)
     return widened(score, (share.low or 0.0) / base, (share.high or 0.0) / base)
 
 
