@@ -27,7 +27,10 @@ def test_modules_are_short_and_explained(path: Path) -> None:
 
 
 def test_import_takes_milliseconds_and_no_torch() -> None:
-    code = "import time; t = time.perf_counter(); import synthcohort; d = time.perf_counter() - t; import sys; print(d, 'torch' in sys.modules)"
+    code = (
+        "import sys, time; t = time.perf_counter(); import synthcohort; d = time.perf_counter() - t; "
+        "print(d, 'torch' in sys.modules)"
+    )
     seconds, has_torch = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()

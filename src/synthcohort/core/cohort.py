@@ -247,8 +247,10 @@ class Cohort:
         return self._maps[number]
 
     def verify(self) -> list[str]:
-        """Checks every file against its digest in cohort.json; returns what is wrong, in words."""
+        """Checks every file against its digest, and the records against the cohort's; returns what is wrong, in words."""
         problems = []
+        if content_digest(self.info, self.records) != self.digest:
+            problems.append("the records do not give the cohort's digest")
         for name, digest in sorted(self.info["files"].items()):
             file = self.path / name
             if not file.is_file():
@@ -258,10 +260,16 @@ class Cohort:
         return problems
 
     def torch_dataset(self, split: str | None = None) -> "CohortDataset":
-        """A map-style torch data set over this view: dicts of `image` (float32 [C, H, W] in [-1, 1]) and the columns."""
+        """A map-style torch data set of this view: dicts of `image` (float32 [C, H, W] in [-1, 1]) and the columns."""
         from synthcohort.learning.dataset import CohortDataset
 
         return CohortDataset(self if split is None else self.select(split=split))
+
+
+def content_digest(info: Mapping[str, Any], records: pa.Table) -> str:
+    """Digest over labels, origin and every record, which holds its pixels' digest; the layout on disk does not matter."""
+    content = records.drop_columns(["shard", "shard_row"]).to_pylist()
+    return digest_json({"labels": info["labels"], "origin": info["origin"], "records": content})
 
 
 def shard_name(number: int) -> str:

@@ -16,6 +16,7 @@ from synthcohort.core.cohort import (
     VERSION,
     Cohort,
     LabelColumn,
+    content_digest,
     partial_path,
     shard_name,
 )
@@ -25,7 +26,6 @@ from synthcohort.core.files import (
     check_writable,
     digest_array,
     digest_file,
-    digest_json,
     read_json,
     remove,
     write_artifact,
@@ -163,7 +163,6 @@ class CohortWriter:
         for name, text in (extra_files or {}).items():
             write_atomic(self.partial / name, text)
             names.append(name)
-        content = table.drop_columns(["shard", "shard_row"]).to_pylist()
         write_artifact(
             self.partial / "cohort.json",
             FORMAT,
@@ -172,9 +171,7 @@ class CohortWriter:
                 **self._info,
                 **extra_info,
                 "images": table.num_rows,
-                "digest": digest_json(
-                    {"labels": self._info["labels"], "origin": self._info["origin"], "records": content}
-                ),
+                "digest": content_digest(self._info, table),
                 "files": {name: digest_file(self.partial / name) for name in names},
             },
         )

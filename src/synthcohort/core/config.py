@@ -1,4 +1,4 @@
-"""Strict configuration: TOML in, frozen dataclasses out; unknown names, wrong types and bad choices are said at once."""
+"""Strict configuration: TOML in, frozen dataclasses out; unknown names, wrong types, bad choices are all said."""
 
 import dataclasses
 import difflib

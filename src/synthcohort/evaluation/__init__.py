@@ -1,6 +1,5 @@
 """Two cohorts in, evidence out: fidelity, alignment, usefulness and privacy, each score with interval and floor."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ def evaluate(
     config: "EvaluateConfig | None" = None,
     policy: str | Path | None = None,
     seed: int = 0,
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     """Compares a synthetic cohort with the real one it stands for: scores.json, report.html and the owner's folder.
 
     Returns {scores, verdict, failed, inconclusive}. A killed evaluation goes on when called again the same way.

@@ -81,15 +81,16 @@ class CopySearch:
     def planted(self, seed: int) -> dict[str, tuple[int, int]]:
         """How many planted copies of each kind lie above the threshold: {kind: (found, planted)}."""
         values = value_range_of(self.train.image(0).dtype, self.train.column("bits_stored"))
-        result = {}
+        images = []
         for kind, change in KINDS.items():
             generator = rng("planted", seed, kind)
             chosen = generator.permutation(len(self.train))[:PLANTED]
-            similarity = self.index.query(
-                [change(self.train.image(int(i)), values, generator) for i in chosen]
-            ).similarity
-            result[kind] = (int((similarity > self.threshold).sum()), len(chosen))
-        return result
+            images += [change(self.train.image(int(i)), values, generator) for i in chosen]
+        found = self.index.query(images, description="planted copies").similarity > self.threshold
+        each = len(images) // len(KINDS)
+        return {
+            kind: (int(found[number * each : (number + 1) * each].sum()), each) for number, kind in enumerate(KINDS)
+        }
 
     def _kept(self, name: str, count: int) -> np.ndarray | None:
         try:
@@ -149,11 +150,11 @@ def judge(audit: Audit, thresholds: CopiesThresholds) -> dict[str, Any]:
     def verdict(word: str, reason: str) -> dict[str, Any]:
         return {"verdict": word, "reason": reason, "figures": figures}
 
+    if not m:
+        return verdict("inconclusive", "the real cohort has no control patients, so there is no floor to compare with")
     if not audit.calibrated:
         reason = "there are too few validation patients' images to say how alike strangers are"
         return verdict("inconclusive", reason)
-    if not m:
-        return verdict("inconclusive", "the real cohort has no control patients, so there is no floor to compare with")
     if m < thresholds.min_control_images:
         least = thresholds.min_control_images
         return verdict("inconclusive", f"only {m} images of control patients; the policy asks for {least} or more")

@@ -130,14 +130,15 @@ def tail_threshold(similarities: np.ndarray, rate: float = STRANGER_RATE) -> flo
 
     The tail of atanh(similarity) over its 90th percentile is taken to be exponential, which is cautious for a bounded
     quantity. Its scale is taken from the median of the excess, so that a person who stands under two ids among the
-    patients (which happens, and looks just like a copy) does not lift the threshold.
+    patients (which happens, and looks just like a copy) does not lift the threshold; a standard error is added to it,
+    so that few strangers make a careful detector and not a random one.
     """
     z = np.arctanh(np.clip(np.asarray(similarities, np.float64), -0.999, 0.999))
     start = float(np.quantile(z, 0.9))
     excess = z[z > start] - start
     if not len(excess):
         return float(np.tanh(start))
-    scale = float(np.median(excess)) / np.log(2)
+    scale = float(np.median(excess)) / np.log(2) * (1 + len(excess) ** -0.5)
     return float(np.tanh(start + scale * max(0.0, np.log(len(excess) / len(z) / rate))))
 
 
