@@ -91,7 +91,8 @@ def neighbor_score(
 def coverage_ratio(table: Neighborhoods, floor: Neighborhoods, *, num_groups: int, confidence: float = 0.95) -> Score:
     """Coverage over the coverage of real against real, both of the same reference images.
 
-    The reference's folds are left out of both at once: what both owe to the reference cancels. `num_groups`: its patients.
+    The reference's folds are left out of both at once: what both owe to the reference cancels. `num_groups` counts
+    the patients of the reference.
     """
     name = "coverage"
     if len(table.real_folds) != len(floor.real_folds) or (table.real_folds != floor.real_folds).any():
