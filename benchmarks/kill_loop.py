@@ -1,6 +1,6 @@
 """Kills `synthcohort demo --tiny` at random moments, starts it again, and compares the end with an uninterrupted run.
 
-The moments are spread over the whole run, one in each of equal slices, so that every stage is hit. Compared bit for bit:
+The moments are spread over the run, one in each of equal slices, so that every stage is hit. Compared bit for bit:
 every file of the synthetic cohort, scores.json, the bundle when there is one, and the result on stdout.
 
     python benchmarks/kill_loop.py --kills 20 --jobs 2

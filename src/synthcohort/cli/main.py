@@ -35,7 +35,7 @@ class Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     top = Parser(
         prog="synthcohort",
-        description="Turn a medical imaging data set into a synthetic cohort that can be shared, with measured evidence.",
+        description="Turn a medical imaging data set into a synthetic cohort to share, with measured evidence.",
         epilog="Begin with: synthcohort demo --tiny     Then: synthcohort COMMAND --help",
     )
     top.add_argument("--version", action="version", version=f"synthcohort {__version__}")
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns 0 (did its work), 1 (refused, or problems found) or 2 (input or configuration wrong)."""
+    """Runs one command; returns 0 (did its work), 1 (refused, problems found) or 2 (input or settings wrong)."""
     debug = "--debug" in (sys.argv if arguments is None else arguments)
     try:
         args = parser().parse_args(arguments)

@@ -247,7 +247,7 @@ class Cohort:
         return self._maps[number]
 
     def verify(self) -> list[str]:
-        """Checks every file against its digest, and the records against the cohort's; returns what is wrong, in words."""
+        """Checks every file against its digest, and the records against the cohort's; returns what is wrong."""
         problems = []
         if content_digest(self.info, self.records) != self.digest:
             problems.append("the records do not give the cohort's digest")
@@ -267,7 +267,7 @@ class Cohort:
 
 
 def content_digest(info: Mapping[str, Any], records: pa.Table) -> str:
-    """Digest over labels, origin and every record, which holds its pixels' digest; the layout on disk does not matter."""
+    """Digest over labels, origin and records, which hold their pixels' digests; the layout on disk does not matter."""
     content = records.drop_columns(["shard", "shard_row"]).to_pylist()
     return digest_json({"labels": info["labels"], "origin": info["origin"], "records": content})
 

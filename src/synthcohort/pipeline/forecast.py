@@ -1,0 +1,110 @@
+"""What a study would take on this machine: a few real steps are timed, the rest is arithmetic. Nothing is written."""
+
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from synthcohort.core.errors import InputError, Problem
+from synthcohort.core.progress import duration
+from synthcohort.core.seeds import rng
+from synthcohort.ingest import ingest
+from synthcohort.learning.fit import FitConfig, fit_classifier
+from synthcohort.models.checkpoint import ImageSpec, ModelSpec
+from synthcohort.models.condition import Vocabulary
+from synthcohort.models.generator import BATCH, Generator
+from synthcohort.pipeline.config import StudyConfig
+from synthcohort.pipeline.run import limit_threads
+from synthcohort.training.diffusion import TrainingState
+
+PACKAGED_IMAGES_PER_SECOND = 45.0  # per core, 224 px (docs/experiments); not timed here, since loading it takes longer
+FIXED_MEMORY_MIB = 400  # tables, plots and libraries beyond what the timed steps load
+
+
+def forecast(study: StudyConfig, source: Path | None) -> dict[str, Any]:
+    """Returns {images, patients, seconds, disk_mib, memory_mib, stages, refused}: times per stage, in seconds.
+
+    Raises InputError when there is no source or nothing in it can be read.
+    """
+    if source is None:
+        raise InputError(Problem("source", "none given", remedy="give --source DIR, or study.source in the study file"))
+    limit_threads(study.study.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.monotonic()
+        plan = ingest(source, Path(folder) / "cohort", study.ingest, study.study.seed, dry_run=True)
+        scan = time.monotonic() - began
+    counts = {role: part["images"] for role, part in plan["split"].items()}
+    size = study.train.size or plan["size"][0]
+    channels = 3 if plan.get("channels") == 3 else 1
+    images, drawn = sum(counts.values()), study.study.count
+    train, draw, fit = _measure(study, size, channels)
+    evaluated, utility, cores = study.evaluate, study.evaluate.utility, torch.get_num_threads()
+    fits = evaluated.grader.steps + (2 * utility.seeds * utility.steps if utility.enabled else 0)
+    packaged = 0.0
+    if "packaged" in evaluated.encoders:
+        packaged = (counts.get("train", 0) + counts.get("test", 0) + drawn) / PACKAGED_IMAGES_PER_SECOND / cores
+    stages = {
+        "ingest": scan + images * plan.get("seconds_per_image", 0.004),
+        "train": study.train.minutes * 60 if study.train.minutes else study.train.images * train,
+        "generate": drawn * draw,
+        "evaluate": fits * fit + packaged + 30,
+        "release": 5 + drawn * 0.02,
+    }
+    pixels_mib = images * size * size * channels * 2 / 2**20
+    result = {
+        "images": images,
+        "split": counts,
+        "refused": plan["refused"],
+        "threads": cores,
+        "seconds": {name: round(value, 1) for name, value in stages.items()},
+        "seconds_total": round(sum(stages.values()), 1),
+        "time": duration(sum(stages.values())),
+        "disk_mib": round(2 * pixels_mib + drawn * size * size * channels * 6 / 2**20 + 200),
+        "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024 + FIXED_MEMORY_MIB,
+    }
+    return result
+
+
+def _measure(study: StudyConfig, size: int, channels: int) -> tuple[float, float, float]:
+    """Seconds per training image, per drawn image, and per step of a classifier, timed on noise."""
+    train = study.train
+    spec = ModelSpec(
+        train.network, ImageSpec(size, size, channels, "uint8", 0, 255), Vocabulary(), 0.5, train.precision
+    )
+    state = TrainingState(spec, train, 0, 1000)
+    batch = torch.rand(train.batch, channels, size, size) * 2 - 1
+    generator = torch.Generator().manual_seed(0)
+    per_image = _timed(lambda: state.update(batch, spec.vocabulary.null(train.batch), generator), 2, 4) / train.batch
+    sampling = study.generate.sampling
+    short = replace(sampling, steps=max(2, sampling.steps // 4))
+    drawer = Generator(state.average, spec, short)
+    seconds = _timed(lambda: list(drawer.draw([{}] * BATCH, list(range(BATCH)))), 1, 1)
+    per_draw = seconds / BATCH * sampling.steps / short.steps
+    noise = rng("forecast").integers(
+        0, 255, (256, size, size, 3) if channels == 3 else (256, size, size), dtype=np.uint8
+    )
+    labels = np.arange(256) % 4
+
+    def fit(steps: int) -> float:
+        began = time.monotonic()
+        fit_classifier(noise, labels, 4, FitConfig(steps=steps, batch=study.evaluate.utility.batch), 0)
+        return time.monotonic() - began
+
+    fit(2)
+    return per_image, per_draw, max(1e-4, (fit(12) - fit(2)) / 10)
+
+
+def _timed(work: Callable[[], object], warm: int, count: int) -> float:
+    """Seconds per call."""
+    for _ in range(warm):
+        work()
+    began = time.monotonic()
+    for _ in range(count):
+        work()
+    return (time.monotonic() - began) / count
