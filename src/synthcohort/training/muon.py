@@ -1,7 +1,7 @@
 """Muon: momentum whose matrices are made orthogonal before each step.
 
 Every direction of a weight matrix then learns at the same speed, where plain gradients are ruled by a few. On 64-pixel
-knees it reached the validation loss of AdamW with a third of the images (docs/decisions/0102-muon.md).
+knees it reached the validation loss of AdamW with a third of the images (docs/decisions/0012-muon.md).
 Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
 """
 
