@@ -88,3 +88,11 @@ def test_a_reader_without_a_miss_is_not_certain():
     assert skill.ratio.value == 1.0
     assert skill.ratio.low < 0.95
     assert skill.real.low < 0.97
+
+
+def test_no_ratio_to_a_reader_who_may_be_guessing():
+    found, skill = entries("grade", "ordinal", (0, 1, 2, 3, 4), reading(60, 0.02, 10), reading(60, 0.4, 11), 100, 0)
+    assert skill.real.low <= 0
+    assert skill.ratio.value is None
+    assert found[-1]["value"] is None
+    assert found[-1]["computed_on"].endswith("no ratio: the reader may be guessing on real images")

@@ -37,6 +37,13 @@ def test_a_copied_folder_is_noticed(toys, cohorts, tmp_path):
         opened(real, same, tmp_path)
 
 
+def test_held_out_patients_may_be_offered_as_synthetic(toys, cohorts, tmp_path):
+    real, _ = cohorts
+    pixels = iter(real.select(split="control").images())
+    null = toys.cohort(tmp_path / "null", "synthetic", num=14, draw=lambda *_: next(pixels))
+    assert len(opened(real, null, tmp_path).synthetic) == 14
+
+
 def test_no_cohort_there(cohorts, tmp_path):
     with pytest.raises(ArtifactError, match="not a cohort folder"):
         open_inputs(cohorts[0].path, tmp_path / "nowhere", None, tmp_path)

@@ -112,7 +112,7 @@ def measure_skill(real: Reading, synthetic: Reading, num_classes: int, resamples
         widened(bootstrap_interval(value, drawn), value - 1.96 * error, min(1.0, value + 1.96 * error))
         for value, drawn, error in zip(values, draws, errors, strict=True)
     ]
-    if not values[0] > 0:
+    if not (skills[0].low or 0.0) > 0:  # a ratio to a reader who may be guessing means nothing
         return Skill(skills[0], skills[1], Score(None), classes)
     ratio = values[1] / values[0]
     spread = 1.96 * float(np.hypot(errors[1], ratio * errors[0])) / values[0]
@@ -172,7 +172,8 @@ def entries(
             n_synthetic=len(synthetic.truth),
             better="higher",
             good="Good is close to 1: balanced accuracy beyond chance is the same on synthetic and real test images.",
-            computed_on=computed_on,
+            computed_on=computed_on
+            + ("" if skill.ratio.value is not None else "; no ratio: the reader may be guessing on real images"),
         )
     )
     return result, skill

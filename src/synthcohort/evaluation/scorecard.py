@@ -57,8 +57,8 @@ def make_scorecard(
     out = Path(out)
     check_writable(out)
     cache = out / "owner" / "cache"
-    inputs = open_inputs(Path(real), Path(synthetic), config.label, cache)
     with lock(out):
+        inputs = open_inputs(Path(real), Path(synthetic), config.label, cache)
         if config.threads:
             import torch
 
