@@ -24,11 +24,13 @@ from synthcohort.pipeline.run import limit_threads
 from synthcohort.training.diffusion import TrainingState
 
 PACKAGED_IMAGES_PER_SECOND = 45.0  # per core, 224 px (docs/experiments); not timed here, since loading it takes longer
+SECONDS_PER_FILE = 0.002  # decoding and writing (docs/experiments)
+ASSUMED_SIZE = 128  # when images keep their own sizes
 FIXED_MEMORY_MIB = 400  # tables, plots and libraries beyond what the timed steps load
 
 
 def forecast(study: StudyConfig, source: Path | None) -> dict[str, Any]:
-    """Returns {images, patients, seconds, disk_mib, memory_mib, stages, refused}: times per stage, in seconds.
+    """Returns {images, split, refused, threads, seconds (per stage), seconds_total, time, disk_mib, memory_mib}.
 
     Raises InputError when there is no source or nothing in it can be read.
     """
@@ -39,10 +41,11 @@ def forecast(study: StudyConfig, source: Path | None) -> dict[str, Any]:
         began = time.monotonic()
         plan = ingest(source, Path(folder) / "cohort", study.ingest, study.study.seed, dry_run=True)
         scan = time.monotonic() - began
-    counts = {role: part["images"] for role, part in plan["split"].items()}
-    size = study.train.size or plan["size"][0]
-    channels = 3 if plan.get("channels") == 3 else 1
+    counts = {role: part["images"] for role, part in plan["roles"].items()}
+    asked = study.ingest.size
+    size = study.train.size or (max(asked) if isinstance(asked, tuple) else asked) or ASSUMED_SIZE
     images, drawn = sum(counts.values()), study.study.count
+    channels = 3 if plan["bytes"] == images * size * size * 3 else 1
     train, draw, fit = _measure(study, size, channels)
     evaluated, utility, cores = study.evaluate, study.evaluate.utility, torch.get_num_threads()
     fits = evaluated.grader.steps + (2 * utility.seeds * utility.steps if utility.enabled else 0)
@@ -50,14 +53,14 @@ def forecast(study: StudyConfig, source: Path | None) -> dict[str, Any]:
     if "packaged" in evaluated.encoders:
         packaged = (counts.get("train", 0) + counts.get("test", 0) + drawn) / PACKAGED_IMAGES_PER_SECOND / cores
     stages = {
-        "ingest": scan + images * plan.get("seconds_per_image", 0.004),
+        "ingest": scan + images * SECONDS_PER_FILE,
         "train": study.train.minutes * 60 if study.train.minutes else study.train.images * train,
         "generate": drawn * draw,
         "evaluate": fits * fit + packaged + 30,
         "release": 5 + drawn * 0.02,
     }
     pixels_mib = images * size * size * channels * 2 / 2**20
-    result = {
+    return {
         "images": images,
         "split": counts,
         "refused": plan["refused"],
@@ -68,7 +71,6 @@ def forecast(study: StudyConfig, source: Path | None) -> dict[str, Any]:
         "disk_mib": round(2 * pixels_mib + drawn * size * size * channels * 6 / 2**20 + 200),
         "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024 + FIXED_MEMORY_MIB,
     }
-    return result
 
 
 def _measure(study: StudyConfig, size: int, channels: int) -> tuple[float, float, float]:
