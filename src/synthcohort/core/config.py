@@ -177,6 +177,17 @@ def _type_words(hint: Any) -> str:
     return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))
 
 
+def at_least(section: str, config: object, limits: Mapping[str, int]) -> None:
+    """Raises ConfigError with every setting of a section that is below its limit."""
+    problems = [
+        Problem(f"setting {section}.{name}", str(getattr(config, name)), f"{least} or more")
+        for name, least in limits.items()
+        if getattr(config, name) < least
+    ]
+    if problems:
+        raise ConfigError(*problems)
+
+
 def to_mapping(instance: Any) -> dict[str, Any]:
     """The JSON-able mapping of a config dataclass; `build` gives the same instance back."""
     return {field.name: _plain(getattr(instance, field.name)) for field in dataclasses.fields(instance)}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from synthcohort.core.config import at_least
 from synthcohort.core.errors import ConfigError, Problem
 
 Encoder = Literal["self_trained", "packaged"]
@@ -19,7 +20,7 @@ class UtilityConfig:
     batch: int = 64
 
     def __post_init__(self) -> None:
-        _at_least("utility", self, {"images": 20, "seeds": 1, "steps": 1, "batch": 2})
+        at_least("evaluate.utility", self, {"images": 20, "seeds": 1, "steps": 1, "batch": 2})
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class GraderConfig:
     batch: int = 64
 
     def __post_init__(self) -> None:
-        _at_least("grader", self, {"steps": 1, "batch": 2})
+        at_least("evaluate.grader", self, {"steps": 1, "batch": 2})
 
 
 @dataclass(frozen=True)
@@ -48,18 +49,7 @@ class EvaluateConfig:
     utility: UtilityConfig = field(default_factory=UtilityConfig)
 
     def __post_init__(self) -> None:
-        _at_least("", self, {"max_images": 20, "min_class_images": 6, "folds": 5, "bootstrap": 50, "threads": 0})
+        at_least("evaluate", self, {"max_images": 20, "min_class_images": 6, "folds": 5, "bootstrap": 50, "threads": 0})
         if len(set(self.encoders)) != len(self.encoders) or not self.encoders:
             found = ", ".join(self.encoders) or "none"
             raise ConfigError(Problem("setting evaluate.encoders", found, "self_trained, packaged, each once"))
-
-
-def _at_least(section: str, config: object, limits: dict[str, int]) -> None:
-    where = f"evaluate.{section}." if section else "evaluate."
-    problems = [
-        Problem(f"setting {where}{name}", str(getattr(config, name)), f"{least} or more")
-        for name, least in limits.items()
-        if getattr(config, name) < least
-    ]
-    if problems:
-        raise ConfigError(*problems)

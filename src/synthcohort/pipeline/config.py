@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from synthcohort.core.config import at_least
 from synthcohort.core.errors import ConfigError, Problem
 from synthcohort.evaluation.config import EvaluateConfig
 from synthcohort.generation.config import GenerateConfig
@@ -41,14 +42,7 @@ class Hospital:
     size: int = 64
 
     def __post_init__(self) -> None:
-        least = {"patients": 20, "images_per_patient": 1, "size": 16}
-        problems = [
-            Problem(f"setting hospital.{name}", str(getattr(self, name)), f"{n} or more")
-            for name, n in least.items()
-            if getattr(self, name) < n
-        ]
-        if problems:
-            raise ConfigError(*problems)
+        at_least("hospital", self, {"patients": 20, "images_per_patient": 1, "size": 16})
 
 
 @dataclass(frozen=True)
