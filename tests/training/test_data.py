@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from synthcohort.core.cohort import Cohort
+from synthcohort.core.cohort import Cohort, LabelColumn
 from synthcohort.core.errors import InputError
 from synthcohort.models.condition import Vocabulary
-from synthcohort.training.data import TrainingSet, draw_batch, image_spec, open_cohorts, training_set
+from synthcohort.training.data import TrainingSet, balanced_weights, draw_batch, image_spec, open_cohorts, training_set
 
 
 def prepared(path: Path, tmp_path: Path, size: int | None = 16) -> TrainingSet:
@@ -34,6 +34,26 @@ def test_every_pass_holds_every_image_once_across_batches(cohort_path: Path, tmp
     for start in range(0, len(drawn), len(data)):
         assert sorted(drawn[start : start + len(data)]) == list(range(len(data)))
     assert not np.array_equal(drawn[: len(data)], drawn[len(data) : 2 * len(data)])
+
+
+def test_balance_draws_rare_labels_at_the_rate_it_says(cohort_path: Path, tmp_path: Path) -> None:
+    plain = prepared(cohort_path, tmp_path)
+    grades = torch.tensor([0.0] * 24 + [1.0] * 5 + [2.0])[:, None]
+    vocabulary = Vocabulary.of([LabelColumn("grade", "ordinal", (0, 1, 2))], {})
+    for power in (0.5, 1.0):
+        weights = balanced_weights(grades, vocabulary, power)
+        assert weights is not None
+        data = TrainingSet(np.zeros((30, 1, 4, 4), np.uint8), grades, plain.value_range, weights)
+        passes = [data.batch_indices(30 * n, 30, seed=2) for n in range(200)]
+        for drawn in passes:
+            counts = np.bincount(drawn, minlength=30)
+            assert counts.sum() == 30
+            assert np.all(np.abs(counts - weights) < 1)
+        shares = np.bincount(grades[np.concatenate(passes), 0].int(), minlength=3) / 6000
+        wanted = np.array([24, 5, 1]) ** (1 - power)
+        assert np.allclose(shares, wanted / wanted.sum(), atol=0.005)
+        assert np.array_equal(data.batch_indices(45, 7, seed=2), data.batch_indices(30, 60, seed=2)[15:22])
+    assert balanced_weights(grades, vocabulary, 0.0) is None
 
 
 def test_batches_are_functions_of_their_step(cohort_path: Path, tmp_path: Path) -> None:

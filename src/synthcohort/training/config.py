@@ -25,6 +25,8 @@ class TrainConfig:
     average            length of the weights' average, as a share of the images seen so far
     sigma_mean, sigma_std   log-normal distribution of training noise levels: mean and std of log(sigma)
     label_dropout      share of images whose labels are hidden, which guidance needs
+    label_balance      how far rare labels are evened out: images are drawn as frequency ** -label_balance;
+                       0 draws every image once a pass, 0.5 is the square root, 1 gives every label the same share
     flip               mirror half of the images left to right; only where laterality is no label
     precision          bfloat16 or float32 inside the network
     validation_images  validation images for the validation loss; 0 for none
@@ -47,6 +49,7 @@ class TrainConfig:
     sigma_mean: float = -0.8
     sigma_std: float = 1.4
     label_dropout: float = 0.1
+    label_balance: float = 0.0
     flip: bool = True
     precision: Precision = "bfloat16"
     validation_images: int = 64
@@ -67,6 +70,7 @@ class TrainConfig:
             ("average", 0 <= self.average < 1, "0 up to 1"),
             ("sigma_std", self.sigma_std > 0, "more than 0"),
             ("label_dropout", 0 <= self.label_dropout < 1, "0 up to 1"),
+            ("label_balance", 0 <= self.label_balance <= 1, "0 to 1"),
             ("validation_images", self.validation_images >= 0, "0 or more"),
             ("log_images", self.log_images >= 1, "1 or more"),
             ("checkpoint_images", self.checkpoint_images >= 1, "1 or more"),

@@ -31,6 +31,7 @@ class TrainingSet:
     pixels: np.ndarray
     conditions: Tensor
     value_range: ValueRange
+    weights: np.ndarray | None = None  # [N], mean 1: how often a pass holds each image; None: once
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -42,13 +43,34 @@ class TrainingSet:
     def batch_indices(self, first: int, count: int, seed: int) -> np.ndarray:
         """The images number first … first + count - 1 of the training."""
         numbers = np.arange(first, first + count)
-        orders = {int(p): pass_order(len(self), int(p), seed) for p in np.unique(numbers // len(self))}
+        orders = {int(p): self._pass(int(p), seed) for p in np.unique(numbers // len(self))}
         return np.array([orders[n // len(self)][n % len(self)] for n in numbers.tolist()])
+
+    def _pass(self, number: int, seed: int) -> np.ndarray:
+        """The images of one pass, in order: N of them, each as often as its weight says, to within one."""
+        order = pass_order(len(self), number, seed)
+        if self.weights is None:
+            return order
+        # systematic sampling: one random offset a pass, so that over many passes every image comes at its rate
+        edges = np.floor(np.cumsum(self.weights) + rng("training weights", seed, number).random() * (1 - 1e-9))
+        edges[-1] = len(self)
+        counts = np.diff(edges, prepend=0.0).astype(np.int64)
+        return np.repeat(np.arange(len(self)), counts)[order]
 
     def std(self, sample: int = 2_000) -> float:
         """Standard deviation of the pixels in [-1, 1], of evenly spread images."""
         chosen = np.unique(np.linspace(0, len(self) - 1, min(sample, len(self))).astype(int))
         return round(float(self.unit_images(chosen).double().std()), 4)
+
+
+def balanced_weights(conditions: Tensor, vocabulary: Vocabulary, power: float) -> np.ndarray | None:
+    """Weight of each image: the frequency of its categorical labels ** -power, mean 1; None when power is 0."""
+    kept = [i for i, column in enumerate(vocabulary.columns) if column.label.kind != "continuous"]
+    if not power or not kept:
+        return None
+    _, number = np.unique(conditions[:, kept].nan_to_num(-1.0).numpy(), axis=0, return_inverse=True)
+    weights = np.bincount(number.ravel()).astype(np.float64)[number.ravel()] ** -power
+    return weights / weights.mean()
 
 
 @lru_cache(maxsize=2)
@@ -172,7 +194,7 @@ def _first_of_each_shard(view: Cohort) -> list[int]:
 
 
 def training_set(
-    file: Path, views: Sequence[Cohort], image: ImageSpec, fit: Fit, vocabulary: Vocabulary
+    file: Path, views: Sequence[Cohort], image: ImageSpec, fit: Fit, vocabulary: Vocabulary, balance: float = 0.0
 ) -> TrainingSet:
     """Brings the images of the views to the model's size, once, into `file`; an equal file there is used as it is."""
     value_range = ValueRange(image.low, image.high)
@@ -200,4 +222,6 @@ def training_set(
         if names
         else [{}] * sum(map(len, views))
     )
-    return TrainingSet(np.load(file, mmap_mode="r"), vocabulary.encode(rows), value_range)
+    conditions = vocabulary.encode(rows)
+    weights = balanced_weights(conditions, vocabulary, balance)
+    return TrainingSet(np.load(file, mmap_mode="r"), conditions, value_range, weights)

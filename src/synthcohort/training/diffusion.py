@@ -63,7 +63,7 @@ def train(cohorts: Sequence[Path], out: Path, config: TrainConfig, seed: int = 0
     run = RunFolder.open(out, "diffusion", asked)
     if run.done:
         return {"run": out.as_posix(), "images_seen": run.info["images_seen"], "resumed": True}
-    data = training_set(out / "data" / "train.npy", views, image, config.fit, vocabulary)
+    data = training_set(out / "data" / "train.npy", views, image, config.fit, vocabulary, config.label_balance)
     validation = training_set(out / "data" / "validation.npy", watched, image, config.fit, vocabulary)
     spec = ModelSpec(config.network, image, vocabulary, data.std(), config.precision)
     try:
