@@ -1,4 +1,4 @@
-"""What every reader takes and gives: bytes in, images out, with the facts needed to understand them and, apart, who they are of.
+"""What every reader takes and gives: bytes in, images out, with what is needed to understand them.
 
 Words: a *source* is a file, on disk or inside an archive; a *part* names one image of a source that holds several; a
 *place* is where a slice lies in the patient. A reader is a function `read(source, options)` that yields an `Image` or
@@ -78,6 +78,7 @@ class Image:
     place: Place | None = None
     row: Mapping[str, str] = field(default_factory=dict)  # what the source says of the image as a table would: columns
     may_carry_text: bool = True
+    header: Any = None  # DICOM only: the pydicom Dataset without its pixels, for de-identification; never kept as it is
 
 
 @dataclass(frozen=True)
