@@ -16,6 +16,7 @@ from synthcohort.core.errors import InputError, Problem
 from synthcohort.ingest.vocabulary import BODY_PARTS, MANUFACTURERS, MODALITIES, VIEWS
 
 KEY_BYTES = 32
+LEAST_DAYS, MOST_DAYS = 30, 3650
 OLDEST_AGE = 90.0  # ages above 89 are given as 90, because few people share them (45 CFR 164.514(b)(2)(i)(C))
 
 
@@ -48,11 +49,29 @@ class Pseudonyms:
     def series(self, uid: str) -> str:
         return "s-" + self._hash("series", uid.strip())[:16]
 
+    def instance(self, uid: str) -> str:
+        return "o-" + self._hash("instance", uid.strip())[:16]
+
+    def uid(self, uid: str) -> str:
+        """A UID that stands for another. Source: DICOM PS3.5 B.2, with a UUID of version 8 (RFC 9562)."""
+        number = int(self._hash("uid", uid.strip(" \0"))[:32], 16)
+        return f"2.25.{number & ~(0xF << 76) & ~(0x3 << 62) | 0x8 << 76 | 0x2 << 62}"
+
+    def days(self, value: str) -> int:
+        """By how many days a patient's dates are moved: 30 to 3650, forward or back."""
+        number = int(self._hash("days", value.strip())[:16], 16)
+        days = LEAST_DAYS + number // 2 % (MOST_DAYS - LEAST_DAYS + 1)
+        return days if number % 2 else -days
+
     def site(self, value: str) -> str:
         return "site-" + self._hash("site", value.strip().casefold())[:8]
 
     def source(self, data: bytes) -> str:
         return "hmac-sha256:" + self._hash("source", data)
+
+    def seal(self, text: str) -> str:
+        """Shows that we wrote a text: nobody else can make it without the key."""
+        return self._hash("seal", text)[:32]
 
 
 def seed_key(seed: int) -> bytes:
