@@ -271,7 +271,7 @@ def _spacing(tif: tifffile.TiffFile) -> tuple[float, float] | None:
     """Millimetres between rows and between columns, where OME or ImageJ metadata state a physical size."""
     try:
         if tif.is_ome:
-            return ome_spacing(tif.ome_metadata or "")
+            return ome_spacing(tif.ome_metadata or "", tif.pages.first)
         if tif.is_imagej:
             unit = (tif.imagej_metadata or {}).get("unit")
             return _per_pixel(tif.pages.first, MM_PER_UNIT.get(str(unit)))
@@ -280,10 +280,16 @@ def _spacing(tif: tifffile.TiffFile) -> tuple[float, float] | None:
     return None
 
 
-def ome_spacing(xml: str) -> tuple[float, float] | None:
-    """From OME-XML; None when it is absent, or differs from image to image. Source: OME schema 2016-06, Pixels."""
+def ome_spacing(xml: str, page: tifffile.TiffPage) -> tuple[float, float] | None:
+    """From OME-XML, of the image that is as large as `page`; None when it is absent, or several such images differ.
+
+    Source: OME schema 2016-06, Pixels.
+    """
     found = set()
     for pixels in re.findall(r"<(?:\w+:)?Pixels\b[^>]*>", xml):
+        sides = [re.search(rf'\bSize{axis}="(\d+)"', pixels) for axis in "YX"]
+        if [side and int(side[1]) for side in sides] != [page.imagelength, page.imagewidth]:
+            continue
         size = []
         for axis in "YX":
             value = re.search(rf'\bPhysicalSize{axis}="([^"]+)"', pixels)
