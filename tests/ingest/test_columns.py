@@ -106,6 +106,61 @@ def test_rare_words_of_a_long_vocabulary_are_set_to_missing_and_counted():
     assert notes == ["finding: 2 values that fewer than 5 patients share were set to missing"]
 
 
+def test_a_value_of_one_patient_is_set_to_missing_among_few_values_too():
+    label, _, notes = judge(
+        ["glioma"] * 5 + ["normal"] * 5 + ["only Ada has this"] * 3, groups=[*range(10), 10, 10, 10]
+    )
+    assert label.label.values == ("glioma", "normal")
+    assert label.parse("only Ada has this") is None
+    assert notes == ["finding: 1 values that fewer than 2 patients share were set to missing"]
+
+
+def test_uncertain_findings_are_missing():
+    label, _, notes = judge(["1.0", "0.0", "-1.0", "", "1.0"])
+    assert label.label.values == (0, 1)
+    assert [label.parse(value) for value in ("1.0", "0.0", "-1.0", "")] == [1, 0, None, None]
+    assert notes == ["finding: 1 images marked -1 (uncertain) were set to missing"]
+    assert judge(["-2", "0", "1"])[0] is None
+
+
+def test_lists_of_terms_become_labels_of_their_own():
+    values = ["No Finding"] * 30 + ["Mass|Nodule"] * 25 + ["Mass|Edema"] * 25 + ["Ada|Mass"]
+    rows = [{"Finding Labels": value, "mass": "01"[i % 2]} for i, value in enumerate(values)]
+    labels, dropped, _ = find_labels(["mass", "Finding Labels"], rows, range(len(rows)), IngestConfig())
+    names = [label.label.name for label in labels]
+    assert names == ["mass", "finding_labels", "finding_labels_mass", "no_finding", "edema", "nodule"]
+    assert dropped == {}
+    assert labels[2].parse("Ada|Mass") == 1
+    assert labels[2].parse("No Finding") == 0
+    assert main_label(labels[2:], "").label.name == "finding_labels_mass"
+    assert main_label(labels[1:], "").label.name == "finding_labels"
+    chosen, _, _ = find_labels(["mass", "Finding Labels"], rows, range(len(rows)), IngestConfig(labels=("edema",)))
+    assert [label.label.name for label in chosen] == ["edema"]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "role"),
+    [
+        ("group", ["control", "treated"], None), ("group", [f"g{i}" for i in range(9)], "group_id"),
+        ("case", ["0", "1"], None), ("case", ["C17", "C18"], "patient_id"), ("subject", ["a", "b"], "patient_id"),
+        ("lesion", ["yes", "no"], None), ("side", ["affected", "healthy"], None), ("side", ["R", "left"], "laterality"),
+        ("age", ["young", "old"], None), ("age", ["063Y", "45"], "age"), ("report", ["positive", "negative"], None),
+        ("report", ["there is a mass here", "nothing is seen here"], "caption"), ("PatientName", ["a"], "patient_id"),
+        ("AccessionNumber", ["1", "2"], "group_id"), ("Patient_Sex", ["M", "f"], "sex"),
+    ],
+)  # fmt: skip
+def test_a_name_counts_where_the_values_fit(column, values, role):
+    rows = [("images/a.png", values[i % len(values)]) for i in range(40)]
+    known = map_columns(table("file", column, values=rows), Columns(), INDEX).known
+    assert known == {"file": "file"} | ({role: column} if role else {})
+
+
+def test_grades_are_no_file_names():
+    index = FileIndex([f"{i}.png" for i in range(40)])
+    values = [(str(i), str(i % 4)) for i in range(40)]
+    assert map_columns(table("number", "grade", values=values), Columns(), index).known == {"file": "number"}
+
+
 def test_named_labels_are_taken_whatever_they_look_like():
     label, _, _ = judge(["1.52", "3.1", ""], "space_mm", labels=("space_mm",))
     assert label.label.kind == "continuous"

@@ -11,14 +11,38 @@ from synthcohort.ingest.table import FileIndex, IdentifierJoin, Table, join_file
         b"\xef\xbb\xbffile;kl_grade\r\na.png;1\r\nb.png;2\r\n",
         b"file\tkl_grade\na.png\t1\nb.png\t2",
         b'file,kl_grade\n"a.png", 1 \nb.png,2\n',
+        "file;kl_grade\r\na.png;1\r\nb.png;2\r\n".encode("utf-16"),
+        b"\xfe\xff" + "file\tkl_grade\na.png\t1\nb.png\t2\n".encode("utf-16-be"),
+        b"sep=;\r\nfile;kl_grade\r\na.png;1\r\nb.png;2\r\n",
+        b"file,kl_grade,\na.png,1,\nb.png,2,,,\n",
+        b"file,kl_grade\ra.png,1\rb.png,2\r",
     ],
-    ids=["comma", "semicolon, BOM, CRLF", "tab", "quotes and spaces"],
+    ids=[
+        "comma",
+        "semicolon, BOM, CRLF",
+        "tab",
+        "quotes and spaces",
+        "UTF-16",
+        "UTF-16 tab",
+        "Excel's sep line",
+        "trailing commas",
+        "CR alone",
+    ],
 )
 def test_tables_of_all_kinds_read_the_same(tmp_path, data):
     (tmp_path / "t.csv").write_bytes(data)
     table = read_table(tmp_path, "t.csv")
     assert table.columns == ("file", "kl_grade")
     assert table.rows == ({"file": "a.png", "kl_grade": "1"}, {"file": "b.png", "kl_grade": "2"})
+
+
+def test_cells_over_several_lines_and_strange_line_ends(tmp_path):
+    data = 'file;"Finding;\nLabels";note\na.png;"one\r\ntwo";x\u2028y\n\nb.png;"he said ""no""";z\x0bz\n'
+    (tmp_path / "t.csv").write_bytes(data.encode())
+    table = read_table(tmp_path, "t.csv")
+    assert table.columns == ("file", "Finding;\nLabels", "note")
+    assert table.values(table.columns[1]) == ["one\r\ntwo", 'he said "no"']
+    assert table.values("note") == ["x\u2028y", "z\x0bz"]
 
 
 def test_latin_1_and_short_rows(tmp_path):
@@ -53,6 +77,8 @@ def test_files_are_found_by_path_name_or_stem():
     assert index.find("a") == ["images/1/a.png", "images/2/a.png"]
     assert index.find("a.png", folder="images/1") == ["images/1/a.png"]
     assert index.find("c") == index.find("") == []
+    assert index.find("B.PNG") == index.find("old/b.dcm") == ["images/2/b.png"]
+    assert FileIndex(["a.PNG", "a.png"]).find("a.png") == ["a.png"]
 
 
 def table_of(*rows, name="metadata.csv"):
@@ -83,3 +109,7 @@ def test_rows_by_dicom_identifiers():
     assert len(join.find({"patient_id": "P2"}, None)) == 2
     assert [row["y"] for row in join.find({"patient_id": "P3"}, "L")] == ["4"]
     assert join.find({"patient_id": "P9"}, "L") == join.find({}, None) == []
+    hashed = IdentifierJoin(table_of(*rows), "uid", "pid", "side", lambda uid: f"u{uid}", lambda patient: f"h{patient}")
+    assert [row["y"] for row in hashed.find({"sop_instance_uid": "u2.25.1", "patient_id": None}, None)] == ["1"]
+    assert [row["y"] for row in hashed.find({"sop_instance_uid": None, "patient_id": "hP2"}, "L")] == ["2"]
+    assert hashed.find({"patient_id": "P2"}, "L") == []

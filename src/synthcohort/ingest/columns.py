@@ -2,44 +2,26 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from synthcohort.core.cohort import STANDARD_COLUMNS, LabelColumn
 from synthcohort.core.errors import ConfigError, Problem
 from synthcohort.ingest.config import Columns, IngestConfig
+from synthcohort.ingest.deidentify import parse_age, parse_laterality, parse_sex
 from synthcohort.ingest.table import FileIndex, Table
-from synthcohort.ingest.vocabulary import IDENTIFYING
+from synthcohort.ingest.terms import OwnWords, Terms, find_terms, is_missing, looks_identifying, own_words, split_terms
+from synthcohort.ingest.vocabulary import COLUMN_NAMES, DOUBTFUL_IDS, IDENTIFYING
 
-# Names as they occur in the world, without case, spaces and punctuation.
-NAMES: dict[str, tuple[str, ...]] = {
-    "file": (
-        "file", "filename", "filepath", "path", "image", "imagename", "imagefile", "imagefilename", "imagepath",
-        "imageid", "img", "imgname", "imgpath", "imageindex", "dicompath", "dicomfile", "relativepath",
-    ),
-    "sop_instance_uid": ("sopinstanceuid", "sopuid", "instanceuid", "imageuid"),
-    "patient_id": (
-        "patientid", "patient", "patientnumber", "subjectid", "subject", "caseid", "case", "participantid", "pid",
-    ),
-    "group_id": (
-        "groupid", "group", "lesionid", "lesion", "smearid", "smear", "slideid", "slide", "specimenid", "specimen",
-        "sampleid", "blockid",
-    ),
-    "split": ("split", "subset", "partition", "datasetsplit", "set"),
-    "sex": ("sex", "gender", "patientsex", "patientgender"),
-    "age": ("age", "patientage", "ageyears", "ageatscan", "ageapprox"),
-    "laterality": ("laterality", "eye", "side", "imagelaterality"),
-    "site": ("site", "siteid", "center", "centre", "hospital", "institution"),
-    "modality": ("modality",),
-    "body_part": ("bodypart", "bodypartexamined"),
-    "view": ("view", "viewposition", "projection"),
-    "ethnicity": ("ethnicity", "race"),
-    "caption": ("caption", "captions", "report", "impression", "text", "description"),
-}  # fmt: skip
-_MISSING = frozenset(("", "na", "n/a", "nan", "null", "none given", "-", "--", "?", "not available", "missing"))
-_LOOKS_IDENTIFYING = re.compile(r"\d{6,}|@|\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b|\d+\.\d+\.\d+")
+__all__ = [
+    "Label", "Mapped", "captions_shared", "find_labels", "is_missing", "label_name", "main_label", "map_columns",
+    "own_words", "plain_name",
+]  # fmt: skip
+
 MAIN_LABEL_WORDS = ("label", "class", "diagnosis", "dx", "grade", "finding", "target", "category", "severity", "stage")
+_PARSED: dict[str, Callable[[Any], Any]] = {"sex": parse_sex, "age": parse_age, "laterality": parse_laterality}
+LEAST_IDS, LEAST_CAPTION_WORDS = 5, 4
 FEW_VALUES, COMMON_AMONG_FEW, COMMON_AMONG_MANY, MOST_VALUES, LONGEST_VALUE = 20, 2, 5, 200, 100
 
 
@@ -69,7 +51,7 @@ def map_columns(table: Table, asked: Columns, index: FileIndex) -> Mapped:
             known[role] = column
     if problems:
         raise ConfigError(*problems)
-    for role, names in NAMES.items():
+    for role, names in COLUMN_NAMES.items():
         if role in known or getattr(asked, role) == "-":
             continue
         free = [column for column in table.columns if column not in known.values()]
@@ -77,27 +59,50 @@ def map_columns(table: Table, asked: Columns, index: FileIndex) -> Mapped:
             column = _file_column(table, free, index)
         else:
             order = {name: i for i, name in enumerate(names)}
-            fitting = [column for column in free if plain_name(column) in order]
+            fitting = [column for column in free if plain_name(column) in order and _fits(role, column, table)]
             column = min(fitting, key=lambda c: order[plain_name(c)], default="")
         if column:
             known[role] = column
     return Mapped(known, tuple(column for column in table.columns if column not in known.values()))
 
 
+def _sample(table: Table) -> Sequence[Mapping[str, str]]:
+    return table.rows[:: max(1, len(table.rows) // 500)]
+
+
 def _file_column(table: Table, free: Sequence[str], index: FileIndex) -> str:
     """The column whose values are files that exist; by name where several are."""
-    sample = table.rows[:: max(1, len(table.rows) // 500)]
+    sample = _sample(table)
     scored = []
     for position, column in enumerate(free):
-        hits = sum(len(index.find(row[column])) == 1 or bool(index.find(row[column])) for row in sample)
-        named = plain_name(column) in NAMES["file"]
-        if hits and (named or hits * 2 >= len(sample)):
+        hits = sum(bool(index.find(row[column])) for row in sample)
+        named = plain_name(column) in COLUMN_NAMES["file"]
+        # grades 0 to 4 are no names, even where files are called 0.png to 4.png
+        apart = len({row[column] for row in sample}) * 2 > len(sample)
+        if hits and (named or (apart and hits * 2 >= len(sample))):
             scored.append((named, hits, -position, column))
     return max(scored)[3] if scored else ""
 
 
-def is_missing(value: str) -> bool:
-    return value.strip().casefold() in _MISSING
+def _fits(role: str, column: str, table: Table) -> bool:
+    """Whether a column that has the right name has values of the right sort, as far as that can be told.
+
+    A column `group` may hold the arms of a trial and `side` the sick one: such are labels and no ids or sides.
+    """
+    values = [row[column] for row in _sample(table) if not is_missing(row[column])]
+    if not values:
+        return True
+    if role in _PARSED:
+        return 2 * sum(_PARSED[role](value) is not None for value in values) >= len(values)
+    if role == "caption":
+        return 2 * sum(len(value.split()) >= LEAST_CAPTION_WORDS for value in values) >= len(values)
+    if role in ("patient_id", "group_id") and plain_name(column) in DOUBTFUL_IDS:
+        distinct = {row[column] for row in table.rows if not is_missing(row[column])}
+        numbered = all(any(letter.isdigit() for letter in value) for value in distinct)
+        if role == "patient_id" and numbered and not all(value.isdigit() and len(value) == 1 for value in distinct):
+            return True  # the few cases of a small study must never become a label
+        return len(distinct) > FEW_VALUES or (numbered and len(distinct) >= LEAST_IDS)
+    return True
 
 
 def label_name(column: str) -> str:
@@ -111,12 +116,16 @@ class Label:
 
     column: str
     label: LabelColumn
-    rare: frozenset[str] = frozenset()  # values set to missing because too few share them
+    rare: frozenset[str] = frozenset()  # values set to missing: too few share them, or they say that nobody is sure
+    term: str = ""  # 1 where a cell lists this term, and 0 where it lists others
+    separators: str = ""
 
     def parse(self, value: str) -> Any:
         """The value as it enters the record; None when missing or rare."""
         if is_missing(value) or value in self.rare:
             return None
+        if self.term:
+            return int(self.term in split_terms(value, self.separators))
         if self.label.kind == "ordinal":
             return int(float(value))
         return float(value) if self.label.kind == "continuous" else value
@@ -135,21 +144,25 @@ def find_labels(
     notes: list[str] = []
     for column in columns:
         asked = column in config.labels or label_name(column) in config.labels
+        named = _identifies(column)
+        terms = find_terms(column, rows, groups) if asked or not named else None
+        indicators = _indicators(terms, {label.label.name for label in labels}) if terms else []
+        if config.labels:
+            indicators = [label for label in indicators if label.label.name in config.labels]
         if config.labels and not asked:
-            dropped[column] = "not among ingest.labels"
-            continue
-        outcome = _judge(column, rows, groups, asked)
-        if isinstance(outcome, str):
-            dropped[column] = outcome
-        elif outcome.label.name in {label.label.name for label in labels}:
-            dropped[column] = "another column has this name"
+            outcome: Label | str = "not among ingest.labels"
+        elif named and not asked:
+            outcome = "its name says that it may identify somebody"
         else:
+            outcome = _judge(column, rows, groups, asked)
+        if isinstance(outcome, Label) and outcome.label.name in {label.label.name for label in labels}:
+            outcome = "another column has this name"
+        if isinstance(outcome, Label):
             labels.append(outcome)
-            if outcome.rare:
-                notes.append(
-                    f"{outcome.label.name}: {len(outcome.rare)} values that fewer than {COMMON_AMONG_MANY} patients "
-                    "share were set to missing"
-                )
+            notes += _noted(outcome, rows)
+        elif not indicators:
+            dropped[column] = outcome
+        labels += indicators
     absent = [name for name in config.labels if name not in {x.column for x in labels} | {x.label.name for x in labels}]
     if absent:
         allowed = ", ".join(columns) or "none: there is no table"
@@ -157,15 +170,43 @@ def find_labels(
     return labels, dropped, notes
 
 
-def _judge(
-    column: str, rows: Sequence[Mapping[str, str] | None], groups: Sequence[object], asked: bool
-) -> Label | str:
+def _identifies(column: str) -> bool:
+    return bool(set(re.split(r"[\W_]+", _spaced(column))) & IDENTIFYING)
+
+
+def _indicators(terms: Terms, taken: set[str]) -> list[Label]:
+    """A label of 0 and 1 for each frequent term; the column's name goes before a term's that is taken already."""
+    labels: list[Label] = []
+    for term in terms.frequent:
+        name = label_name(term)
+        if name in STANDARD_COLUMNS or name in taken or name == label_name(terms.column):
+            name = f"{label_name(terms.column)}_{name}"
+        if name and name not in taken:
+            taken = taken | {name}
+            labels.append(
+                Label(terms.column, LabelColumn(name, "ordinal", (0, 1)), term=term, separators=terms.separators)
+            )
+    return labels
+
+
+def _noted(label: Label, rows: Sequence[Mapping[str, str] | None]) -> list[str]:
+    """What was set to missing, for the owner to know."""
+    if not label.rare:
+        return []
+    name = label.label.name
+    if label.label.kind == "ordinal":
+        unsure = sum(row is not None and row[label.column] in label.rare for row in rows)
+        return [f"{name}: {unsure} images marked -1 (uncertain) were set to missing"]
+    few = len(label.label.values) + len(label.rare) <= FEW_VALUES
+    least = COMMON_AMONG_FEW if few else COMMON_AMONG_MANY
+    return [f"{name}: {len(label.rare)} values that fewer than {least} patients share were set to missing"]
+
+
+def _judge(column: str, rows: Sequence[Mapping[str, str] | None], groups: Sequence[object], asked: bool) -> Label | str:
     """A label, or the reason why the column is none."""
     name = label_name(column)
     if name in STANDARD_COLUMNS or not name:
         return "its name means something else in a cohort"
-    if not asked and set(re.split(r"[\W_]+", _spaced(column))) & IDENTIFYING:
-        return "its name says that it may identify somebody"
     holders: dict[str, set[object]] = defaultdict(set)
     counts: Counter[str] = Counter()
     for row, group in zip(rows, groups, strict=True):
@@ -180,6 +221,9 @@ def _judge(
     whole = bool(numbers) and all(n.is_integer() for n in numbers)
     if whole and min(numbers) in (0, 1) and max(numbers) <= FEW_VALUES:
         return Label(column, LabelColumn(name, "ordinal", tuple(sorted({int(n) for n in numbers}))))
+    if whole and {-1.0} < set(numbers) <= {-1.0, 0.0, 1.0}:
+        unsure = frozenset(value for value in values if float(value) == -1)
+        return Label(column, LabelColumn(name, "ordinal", tuple(sorted({int(n) for n in numbers} - {-1}))), unsure)
     if numbers:
         if asked:
             return Label(column, LabelColumn(name, "continuous"))
@@ -189,12 +233,12 @@ def _judge(
     few = len(values) <= FEW_VALUES
     least = COMMON_AMONG_FEW if few else COMMON_AMONG_MANY
     common = [value for value in values if len(holders[value]) >= least]
-    if any(len(value) > LONGEST_VALUE or _LOOKS_IDENTIFYING.search(value) for value in (values if few else common)):
+    if any(len(value) > LONGEST_VALUE or looks_identifying(value) for value in (values if few else common)):
         return "its values look like free text, dates or identifiers"
     covered = sum(counts[value] for value in common) / counts.total()
     if len(common) < 2 or len(common) > MOST_VALUES or (len(common) * 2 < len(values) if few else covered < 0.8):
         return "too many of its values belong to few patients, as in free text"
-    rare = frozenset() if few else frozenset(values) - frozenset(common)
+    rare = frozenset(values) - frozenset(common)
     kept = tuple(value for value in values if value not in rare)
     return Label(column, LabelColumn(name, "nominal", kept), rare)
 
@@ -224,9 +268,18 @@ def main_label(labels: Sequence[Label], asked: str) -> Label | None:
     def rank(item: tuple[int, Label]) -> tuple[int, int, int]:
         position, label = item
         name = label.label.name
+        if label.term:
+            return len(MAIN_LABEL_WORDS) + 1, 0, position
         for order, word in enumerate(MAIN_LABEL_WORDS):
             if name == word or word in name.split("_"):
                 return order, int(name != word), position
         return len(MAIN_LABEL_WORDS), 0, position
 
     return min(enumerate(labels), key=rank)[1] if labels else None
+
+
+def captions_shared(
+    column: str, rows: Sequence[Mapping[str, str] | None], groups: Sequence[Hashable]
+) -> OwnWords | None:
+    """What of a caption column may be kept without anybody's word for it; None when it is free text."""
+    return own_words(column, (), rows, groups)

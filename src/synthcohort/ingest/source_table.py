@@ -1,25 +1,33 @@
-"""The one table that describes a source, if there is one: found, its columns mapped, its rows given to images."""
+"""What describes the images of a source, as rows with mapped columns: tables, names of folders, or the files."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from synthcohort.core.errors import ConfigError, InputError, Problem
 from synthcohort.core.files import digest_json
 from synthcohort.ingest.columns import Mapped, map_columns
 from synthcohort.ingest.config import IngestConfig
-from synthcohort.ingest.decode import Decoded
-from synthcohort.ingest.scan import Listing
+from synthcohort.ingest.deidentify import Pseudonyms
+from synthcohort.ingest.folders import Mode, patient_folders, read_folders
+from synthcohort.ingest.scan import SPREADSHEET, Listing
 from synthcohort.ingest.table import FileIndex, FileJoin, IdentifierJoin, Table, join_files, read_table
+from synthcohort.ingest.tables import by_patient, stacked
 
 Row = Mapping[str, str]
 AMBIGUOUS = "the table has several rows for it that differ, or names it only as it names other files"
 UNLISTED = "the table does not name it"
 USUAL_NAMES = ("metadata.csv", "metadata.tsv", "labels.csv", "train.csv", "data.csv")
+FOLDERS, CARRIED = "names of folders", "the images' own"  # stand where a table's name would
+PLAIN_FORMATS = ("dicom", "raster", "tiff", "slide")  # files of these bring no rows with them
 
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A table joined to the images by file name, or by DICOM identifiers; or no table, which describes nothing."""
+    """A table joined to the images by file name, or by DICOM identifiers; or no table, which describes nothing.
+
+    yields    roles in which an image's own header goes before the row
+    patients  tables of patients, with the column that names them, for rows that come with the images
+    """
 
     table: Table | None = None
     mapped: Mapped = field(default_factory=Mapped)
@@ -27,6 +35,22 @@ class SourceTable:
     by_identifier: IdentifierJoin | None = None
     take_unlisted: bool = True
     warnings: tuple[str, ...] = ()
+    yields: tuple[str, ...] = ()
+    patients: tuple[tuple[Table, str], ...] = ()
+
+    @classmethod
+    def from_rows(
+        cls, rows: Sequence[Row | None], config: IngestConfig, name: str = CARRIED, file_column: str = ""
+    ) -> tuple["SourceTable", list[Row | None]]:
+        """A table of rows that images have already, and these rows with every column in each.
+
+        Raises ConfigError when the settings name a column that no row has.
+        """
+        columns = tuple(dict.fromkeys(column for row in rows if row for column in row))
+        whole: list[Row | None] = [{c: row.get(c, "") for c in columns} if row else None for row in rows]
+        table = Table(name, columns, tuple(row for row in whole if row))
+        asked = replace(config.columns, file=file_column or "-")
+        return cls(table, map_columns(table, asked, FileIndex(()))), whole
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -45,81 +69,263 @@ class SourceTable:
             return AMBIGUOUS
         return None if self.take_unlisted or name in self.by_file.rows else UNLISTED
 
-    def row(self, image: Decoded) -> tuple[Row | None, str | None]:
-        """An image's row and, where it is to be refused, the reason."""
+    def row(self, name: str, identifiers: Mapping[str, str | None], side: str | None) -> tuple[Row | None, str | None]:
+        """The row of an image of the file `name` and, where it is to be refused, the reason.
+
+        `identifiers`: sop_instance_uid and patient_id of its header, as `find_table`'s pseudonyms make them.
+        """
         if self.by_file is not None:
-            return self.by_file.rows.get(image.name), None
+            row = self.by_file.rows.get(name)
+            covered = [self.mapped.known[r] for r in self.yields if r in self.mapped.known and identifiers.get(r)]
+            return ({**row, **dict.fromkeys(covered, "")} if row and covered else row), None
         if self.by_identifier is not None:
-            rows = self.by_identifier.find(image.identifiers, image.facts.get("laterality"))
+            rows = self.by_identifier.find(identifiers, side)
             if len(rows) > 1:
                 return None, AMBIGUOUS
             return (rows[0], None) if rows else (None, None if self.take_unlisted else UNLISTED)
         return None, None
 
 
-def find_table(listing: Listing, config: IngestConfig) -> SourceTable:
-    """The table that the settings name, or the only one whose rows are about these images.
+def with_carried(
+    table: SourceTable, rows: Sequence[Row | None], carried: Sequence[Row | None], config: IngestConfig
+) -> tuple[SourceTable, list[Row | None]]:
+    """Joins the rows that images brought themselves to those of the table, one of each per image taken.
 
-    Raises InputError when several could be meant or the named one says nothing about the images.
+    What a table says goes before, but not what folders say; the columns are mapped anew, and tables of patients are
+    joined. Without carried rows all stays as it is. Raises ConfigError when the settings name a column that is absent.
     """
-    index = FileIndex(file.name for file in listing.images)
-    dicom = any(file.format == "dicom" for file in listing.images)
+    if not any(carried):
+        return table, list(rows)
+    first = table.table.columns if table.table else ()
+    folders = table.table is not None and table.table.name == FOLDERS
+    joined: list[Row | None] = []
+    for row, own in zip(rows, carried, strict=True):
+        said = {**(row or {}), **(own or {})} if folders else {**(own or {}), **(row or {})}
+        joined.append({c: said[c] for c in (*first, *said) if c in said} or None)
+    name = table.table.name if table.table else CARRIED
+    file_column, warnings = table.mapped.known.get("file", ""), table.warnings
+    whole, filled = SourceTable.from_rows(joined, config, name, file_column)
+    for patients, key in table.patients:
+        column = whole.mapped.known.get("patient_id")
+        told = {i: row for i, row in enumerate(filled) if row}
+        extended = (
+            by_patient(whole.table.columns if whole.table else (), told, column, patients, key) if column else None
+        )
+        if extended:
+            whole, filled = SourceTable.from_rows(
+                [extended[1].get(i) for i in range(len(filled))], config, name, file_column
+            )
+            warnings = (*warnings, _by_patient_said(patients))
+    return replace(table, table=whole.table, mapped=whole.mapped, warnings=warnings, patients=()), filled
+
+
+def _by_patient_said(table: Table) -> str:
+    return f"table {table.name}: its rows were joined by patient"
+
+
+def find_table(
+    listing: Listing, config: IngestConfig, pseudonyms: Pseudonyms | None = None, folders: Mode = "auto"
+) -> SourceTable:
+    """The table that the settings name, or the one whose rows are about these images, or what the folders say.
+
+    Tables of the same columns about different files are put together; a table with one row for each patient is joined
+    to one that names files. `pseudonyms` are those that the images' identifiers went through. Raises InputError when
+    several tables could be meant or the named one says nothing about the images.
+    """
+    finder = _Finder(listing, config, pseudonyms, folders)
     if config.table:
-        if config.table not in listing.tables:
-            allowed = ", ".join(listing.tables) or "none: there is no CSV or TSV file in the source"
-            raise ConfigError(Problem("setting ingest.table", f"no table {config.table!r}", allowed))
-        table = read_table(listing.root, config.table)
-        chosen = _joined(table, map_columns(table, config.columns, index), index, dicom, config)
+        return finder.named()
+    found = finder.among_all()
+    if found:
+        return found
+    said = finder.of_folders()
+    if finder.brings_no_rows and said.table is None and _asks(config):
+        remedy = "a CSV or TSV file in the source that has them"
+        raise ConfigError(
+            Problem("section ingest", "columns or labels are named, and no table describes the images", remedy)
+        )
+    warnings = []
+    if listing.tables:
+        warnings.append(f"{len(listing.tables)} tables were found and none is about these images")
+    spreadsheets = sum(reason == SPREADSHEET for _, reason in listing.ignored)
+    if spreadsheets:
+        warnings.append(f"{spreadsheets} spreadsheets were not read; save them as CSV")
+    return replace(said, warnings=(*warnings, *said.warnings))
+
+
+@dataclass(frozen=True)
+class _Finder:
+    """The search for what describes the images."""
+
+    listing: Listing
+    config: IngestConfig
+    pseudonyms: Pseudonyms | None
+    folders: Mode
+
+    @property
+    def _names(self) -> list[str]:
+        return [file.name for file in self.listing.images]
+
+    @property
+    def brings_no_rows(self) -> bool:
+        """Whether no file brings rows with it."""
+        return all(file.format.partition(":")[0] in PLAIN_FORMATS for file in self.listing.images)
+
+    @property
+    def _dicom(self) -> bool:
+        return any(file.format == "dicom" for file in self.listing.images)
+
+    def named(self) -> SourceTable:
+        """The table that the settings name."""
+        if self.config.table not in self.listing.tables:
+            allowed = ", ".join(self.listing.tables) or "none: there is no CSV or TSV file in the source"
+            raise ConfigError(Problem("setting ingest.table", f"no table {self.config.table!r}", allowed))
+        index = FileIndex(self._names)
+        table = read_table(self.listing.root, self.config.table)
+        chosen = self._joined(table, map_columns(table, self.config.columns, index), index)
         if chosen is None:
             raise InputError(_unjoined(table))
-        return chosen
-    usable = []
-    several = len(listing.tables) > 1
-    for name in listing.tables:
-        try:
-            table = read_table(listing.root, name)
-            mapped = map_columns(table, config.columns, index)
-        except (InputError, ConfigError):
-            if several:
-                continue
-            raise
-        chosen = _joined(table, mapped, index, dicom, config)
-        if chosen is None and not several and _asks(config):
-            raise InputError(_unjoined(table))
-        if chosen is not None:
-            usable.append(chosen)
-    if len(usable) > 1:
-        usual = [s for s in usable if s.table and s.table.name in USUAL_NAMES]
-        usable = sorted(usual, key=lambda s: USUAL_NAMES.index(s.table.name if s.table else ""))[:1] or usable
-    if len(usable) > 1:
+        return self._with_patients(chosen)
+
+    def among_all(self) -> SourceTable | None:
+        """The tables that are about the images, made one; None when there is none."""
+        index = FileIndex(self._names)
+        usable, others = [], []
+        several = len(self.listing.tables) > 1
+        for name in self.listing.tables:
+            try:
+                table = read_table(self.listing.root, name)
+                mapped = map_columns(table, self.config.columns, index)
+            except (InputError, ConfigError):
+                if several:
+                    continue
+                raise
+            chosen = self._joined(table, mapped, index)
+            if chosen is not None and chosen.by_file is not None:
+                usable.append(chosen)
+            else:
+                others.append((table, mapped, chosen))
+        if usable:
+            by_file = usable[0] if len(usable) == 1 else self._one_of(usable)
+            return self._with_patients(self._extended(by_file, [(table, mapped) for table, mapped, _ in others]))
+        joined = [chosen for _, _, chosen in others if chosen is not None]
+        if joined:
+            return joined[0] if len(joined) == 1 else self._one_of(joined)
+        said = self.of_folders()
+        extended = self._extended(said, [(table, mapped) for table, mapped, _ in others])
+        if extended is not said:
+            return extended
+        if self.brings_no_rows and len(others) == 1 and said.table is None and _asks(self.config):
+            raise InputError(_unjoined(others[0][0]))
+        keyed = tuple(
+            (table, mapped.known["patient_id"]) for table, mapped, _ in others if "patient_id" in mapped.known
+        )
+        return replace(said, patients=keyed) if keyed and not self.brings_no_rows else None
+
+    def of_folders(self) -> SourceTable:
+        """What the names of folders say; a SourceTable without a table when that is nothing."""
+        dicom = all(file.format == "dicom" for file in self.listing.images)
+        found = read_folders(self._names, self.folders, dicom)
+        if not found.rows:
+            return SourceTable(warnings=found.warnings)
+        table = Table(FOLDERS, found.columns, tuple(found.rows.values()))
+        known = {column: column for column in found.columns if not column.startswith("label")}
+        known = {role: column for role, column in known.items() if getattr(self.config.columns, role) != "-"}
+        mapped = Mapped(known, tuple(column for column in found.columns if column.startswith("label")))
+        join = FileJoin(found.rows, frozenset(), ())
+        return SourceTable(
+            table,
+            mapped,
+            by_file=join,
+            warnings=found.warnings,
+            yields=("patient_id", "laterality", "view", "modality"),
+        )
+
+    def _joined(self, table: Table, mapped: Mapped, index: FileIndex) -> SourceTable | None:
+        """The table joined in the best way it allows, or None when it allows none."""
+        known, take = mapped.known, self.config.unlisted == "take"
+        if "file" in known:
+            join = join_files(table, known["file"], index)
+            return SourceTable(table, mapped, by_file=join, take_unlisted=take) if join.rows else None
+        if self._dicom and ("sop_instance_uid" in known or "patient_id" in known):
+            uid, patient, side = (known.get(role) for role in ("sop_instance_uid", "patient_id", "laterality"))
+            if self.pseudonyms:
+                hashed = IdentifierJoin(table, uid, patient, side, self.pseudonyms.instance, self.pseudonyms.patient)
+            else:
+                hashed = IdentifierJoin(table, uid, patient, side)
+            return SourceTable(table, mapped, by_identifier=hashed, take_unlisted=take)
+        return None
+
+    def _one_of(self, usable: Sequence[SourceTable]) -> SourceTable:
+        """One of several: put together where they complete each other, else by a usual name, or by far the largest."""
+        together = stacked([(s.table, s.by_file) for s in usable if s.table and s.by_file])
+        if together and len(usable) == len([s for s in usable if s.by_file]):
+            table, join = together
+            mapped = map_columns(table, self.config.columns, FileIndex(join.rows))
+            file = usable[0].mapped.known["file"]
+            known = {**{role: column for role, column in mapped.known.items() if column != file}, "file": file}
+            mapped = Mapped(known, tuple(column for column in table.columns if column not in known.values()))
+            return replace(usable[0], table=table, mapped=mapped, by_file=join)
+        ranks = sorted((_rank(s.table.name), i) for i, s in enumerate(usable) if s.table)
+        if ranks[0][0][0] < len(USUAL_NAMES) and ranks[0][0] < ranks[1][0]:
+            return usable[ranks[0][1]]
+        sizes = sorted((len(s.by_file.rows) if s.by_file else 0 for s in usable), reverse=True)
+        if sizes[0] >= 2 * sizes[1] and 2 * sizes[0] >= len(self.listing.images):
+            return max(usable, key=lambda s: len(s.by_file.rows) if s.by_file else 0)
         names = ", ".join(s.table.name for s in usable if s.table)
         raise InputError(Problem("tables", "several describe the images", names, "name one: --set ingest.table=NAME"))
-    if usable:
-        return usable[0]
-    if _asks(config):
-        found = "columns or labels are named, and no table describes the images"
-        raise ConfigError(Problem("section ingest", found, "a CSV or TSV file in the source that has them"))
-    unused = (f"{len(listing.tables)} tables were found and none is about these images",) if listing.tables else ()
-    return SourceTable(warnings=unused)
+
+    def _extended(self, chosen: SourceTable, others: Sequence[tuple[Table, Mapped]]) -> SourceTable:
+        """The table with what other tables say of its patients."""
+        column = chosen.mapped.known.get("patient_id")
+        if not column or not chosen.table or not chosen.by_file:
+            return chosen
+        for table, mapped in others:
+            key = mapped.known.get("patient_id", "")
+            joined = by_patient(chosen.table.columns, chosen.by_file.rows, column, table, key)
+            if joined:
+                new = joined[0][len(chosen.table.columns) :]
+                more = {r: c for r, c in mapped.known.items() if r not in chosen.mapped.known and c in new}
+                rest = tuple(c for c in new if c not in more.values())
+                chosen = replace(
+                    chosen,
+                    table=Table(chosen.table.name, joined[0], tuple(joined[1].values())),
+                    by_file=replace(chosen.by_file, rows=joined[1]),
+                    mapped=Mapped({**chosen.mapped.known, **more}, chosen.mapped.rest + rest),
+                    warnings=(*chosen.warnings, _by_patient_said(table)),
+                )
+        return chosen
+
+    def _with_patients(self, chosen: SourceTable) -> SourceTable:
+        """The table with patients from folders such as patient00012, where it names neither patient nor group."""
+        known = chosen.mapped.known
+        if not chosen.table or not chosen.by_file or "patient_id" in known or "group_id" in known:
+            return chosen
+        if self.folders in ("ignore", "label") or self.config.columns.patient_id == "-":
+            return chosen
+        patients = patient_folders(chosen.by_file.rows)
+        if not patients or "patient_id" in chosen.table.columns:
+            return chosen
+        rows = {name: {**row, "patient_id": patients.get(name, "")} for name, row in chosen.by_file.rows.items()}
+        table = Table(chosen.table.name, (*chosen.table.columns, "patient_id"), tuple(rows.values()))
+        said = "the table names no patient: folders that are named like patients were taken for them"
+        return replace(
+            chosen, table=table, by_file=replace(chosen.by_file, rows=rows), yields=("patient_id",),
+            mapped=replace(chosen.mapped, known={**known, "patient_id": "patient_id"}),
+            warnings=(*chosen.warnings, said),
+        )  # fmt: skip
+
+
+def _rank(name: str) -> tuple[int, int]:
+    """How usual a table's name is, and how deep it lies; the least is the likeliest."""
+    folder, _, last = name.rpartition("/")
+    return USUAL_NAMES.index(last) if last in USUAL_NAMES else len(USUAL_NAMES), folder.count("/") + bool(folder)
 
 
 def _asks(config: IngestConfig) -> bool:
     """Whether the settings need a table."""
     columns = vars(config.columns).values()
     return bool(config.labels or config.label or any(column not in ("", "-") for column in columns))
-
-
-def _joined(table: Table, mapped: Mapped, index: FileIndex, dicom: bool, config: IngestConfig) -> SourceTable | None:
-    """The table joined in the best way it allows, or None when it allows none."""
-    known = mapped.known
-    take = config.unlisted == "take"
-    if "file" in known:
-        join = join_files(table, known["file"], index)
-        return SourceTable(table, mapped, by_file=join, take_unlisted=take) if join.rows else None
-    if dicom and ("sop_instance_uid" in known or "patient_id" in known):
-        joined = IdentifierJoin(table, known.get("sop_instance_uid"), known.get("patient_id"), known.get("laterality"))
-        return SourceTable(table, mapped, by_identifier=joined, take_unlisted=take)
-    return None
 
 
 def _unjoined(table: Table) -> Problem:

@@ -1,17 +1,23 @@
 """The table beside the images: reading it, and finding each image's row by file name or by DICOM identifiers."""
 
 import csv
+import io
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from synthcohort.core.errors import InputError, Problem
+from synthcohort.formats.image import Unreadable
+from synthcohort.ingest.archive import open_source
 from synthcohort.ingest.deidentify import parse_laterality
 
 Row = Mapping[str, str]
 DELIMITERS = ",;\t|"
+_ENDINGS = (
+    ".nii.gz", ".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".nii", ".svs", ".ndpi", ".npy",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,50 +33,82 @@ class Table:
 
 
 def read_table(root: Path, name: str) -> Table:
-    """Reads a table. Raises InputError, naming the line, when it is no proper one; values are never quoted."""
+    """Reads a table, also from an archive. Raises InputError, naming the line; values are never quoted."""
     what = f"table {name}"
-    data = (root / name).read_bytes()
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
-    if "\0" in text:
-        raise InputError(Problem(what, "is not text", "CSV or TSV in UTF-8"))
-    first = text.partition("\n")[0]
-    delimiter = max(DELIMITERS, key=first.count)
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
+        text = _text(open_source(root, name).read())
+    except Unreadable as refusal:
+        raise InputError(Problem(what, str(refusal))) from None
+    if text is None:
+        raise InputError(Problem(what, "is not text", "CSV or TSV in UTF-8 or UTF-16"))
+    delimiter, text = _delimiter(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         header = [cell.strip() for cell in next(reader, [])]
         if not any(header):
             raise InputError(Problem(what, "is empty", "a line of column names, then one line per image"))
-        repeated = sorted({column for column in header if header.count(column) > 1})
+        repeated = sorted({column for column in header if column and header.count(column) > 1})
         if repeated:
             found = f"has several columns called {', '.join(map(repr, repeated))}"
             raise InputError(Problem(what, found, "one of each"))
+        used = [i for i, column in enumerate(header) if column]
         rows = []
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue
+            while len(cells) > len(header) and not cells[-1].strip():
+                cells.pop()
             if len(cells) > len(header):
                 found = f"line {reader.line_num} has {len(cells)} cells, the header {len(header)}"
                 remedy = "quote cells that hold the delimiter"
                 raise InputError(Problem(what, found, "as many cells as column names", remedy))
-            padded = [cell.strip() for cell in cells] + [""] * (len(header) - len(cells))
-            rows.append(dict(zip(header, padded, strict=True)))
+            rows.append({header[i]: cells[i].strip() if i < len(cells) else "" for i in used})
     except csv.Error as error:
         raise InputError(Problem(what, f"line {reader.line_num} cannot be read ({error})", "CSV or TSV")) from None
-    return Table(name, tuple(column for column in header if column), tuple(rows))
+    return Table(name, tuple(header[i] for i in used), tuple(rows))
+
+
+def _text(data: bytes) -> str | None:
+    """The text of a table: UTF-8, or what its byte order mark says, or what Windows wrote; None when it is none."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encodings = ["utf-16"]
+    else:
+        encodings = ["utf-8-sig", "cp1252", "latin-1"]
+    for encoding in encodings:
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return None if "\0" in text else text
+    return None
+
+
+def _delimiter(text: str) -> tuple[str, str]:
+    """The delimiter that cuts the first line into most cells, and the text without Excel's line `sep=;`."""
+    first, _, rest = text.partition("\n")
+    asked = re.fullmatch(r"sep=(.)\r?", first)
+    if asked:
+        return asked[1], rest
+    head = "\n".join(text[: 2**16].splitlines()[:20])  # a quoted name may go on in the next line
+
+    def cells(delimiter: str) -> int:
+        try:
+            return len(next(csv.reader(io.StringIO(head, newline=""), delimiter=delimiter), []))
+        except csv.Error:
+            return 0
+
+    return max(DELIMITERS, key=cells), text
 
 
 class FileIndex:
-    """Finds a file by what a table calls it: a path, a name, or a name without its ending."""
+    """Finds a file by what a table calls it: a path, a name, a name without its ending, or with another image's."""
 
     def __init__(self, names: Iterable[str]):
         self.names = set(names)
         self._by_key: dict[str, list[str]] = defaultdict(list)
         for name in sorted(self.names):
-            path = PurePosixPath(name)
-            for key in {path.name, _stem(path.name)}:
+            last = name.rpartition("/")[2]
+            for key in {last.casefold(), _stem(last).casefold()}:
                 self._by_key[key].append(name)
 
     def find(self, value: str, folder: str = "") -> list[str]:
@@ -81,14 +119,19 @@ class FileIndex:
         for path in (f"{folder}/{text}" if folder else text, text):
             if path in self.names:
                 return [path]
-        inner = [name for name in self._by_key.get(PurePosixPath(text).name, []) if name.endswith("/" + text)]
-        return inner or self._by_key.get(PurePosixPath(text).name, [])
+        last = text.rpartition("/")[2]
+        found = self._by_key.get(last.casefold(), [])
+        if not found and last.casefold().endswith(
+            _ENDINGS
+        ):  # the table may tell of the images before they were converted
+            found = self._by_key.get(_stem(last).casefold(), [])
+        exact = [name for name in found if name.rpartition("/")[2] == last] or found
+        return [name for name in exact if name.endswith("/" + text)] or exact
 
 
 def _stem(name: str) -> str:
-    for ending in (".nii.gz",):
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
+    if name.lower().endswith(".nii.gz"):
+        return name[: -len(".nii.gz")]
     return PurePosixPath(name).stem
 
 
@@ -119,28 +162,38 @@ def join_files(table: Table, column: str, index: FileIndex) -> FileJoin:
     return FileJoin(rows, frozenset(ambiguous), tuple(value for value in absent if value))
 
 
-class IdentifierJoin:
-    """Rows by DICOM identifiers: SOP Instance UID, or Patient ID (with laterality where a patient has several)."""
+def _same(value: str) -> str:
+    return value
 
-    def __init__(self, table: Table, uid: str | None, patient: str | None, laterality: str | None):
-        self._by_uid = _grouped(table.rows, uid)
-        self._by_patient = _grouped(table.rows, patient)
+
+class IdentifierJoin:
+    """Rows by DICOM identifiers: SOP Instance UID, or Patient ID (with laterality where a patient has several).
+
+    `hash_uid` and `hash_patient` are what the images' identifiers went through, and the table's must go through too.
+    """
+
+    def __init__(
+        self, table: Table, uid: str | None, patient: str | None, laterality: str | None,
+        hash_uid: Callable[[str], str] = _same, hash_patient: Callable[[str], str] = _same,
+    ):  # fmt: skip
+        self._by_uid = _grouped(table.rows, uid, hash_uid)
+        self._by_patient = _grouped(table.rows, patient, hash_patient)
         self._laterality = laterality
 
-    def find(self, identifiers: Mapping[str, str], side: str | None) -> list[Row]:
+    def find(self, identifiers: Mapping[str, str | None], side: str | None) -> list[Row]:
         """The rows that fit: none, one, or several that disagree."""
-        rows = self._by_uid.get(identifiers.get("sop_instance_uid", ""), [])
+        rows = self._by_uid.get(identifiers.get("sop_instance_uid") or "", [])
         if not rows:
-            rows = self._by_patient.get(identifiers.get("patient_id", ""), [])
+            rows = self._by_patient.get(identifiers.get("patient_id") or "", [])
             if len(rows) > 1 and self._laterality and side:
                 rows = [row for row in rows if parse_laterality(row[self._laterality]) == side]
         return [row for i, row in enumerate(rows) if row not in rows[:i]]
 
 
-def _grouped(rows: Sequence[Row], column: str | None) -> dict[str, list[Row]]:
+def _grouped(rows: Sequence[Row], column: str | None, hashed: Callable[[str], str]) -> dict[str, list[Row]]:
     grouped: dict[str, list[Row]] = defaultdict(list)
     if column:
         for row in rows:
             if row[column]:
-                grouped[row[column]].append(row)
+                grouped[hashed(row[column])].append(row)
     return grouped
