@@ -200,6 +200,15 @@ def test_a_header_that_promises_too_much():
         list(read(b""))
 
 
+@pytest.mark.parametrize("compressed", [True, False])
+def test_no_image_of_a_damaged_array_is_given(compressed):
+    data = bytearray(npz(compressed, images=values(100, 64, 64)))
+    data[len(data) // 2] ^= 1
+    items = read(bytes(data))
+    with pytest.raises(Unreadable, match="damaged"):
+        next(items)
+
+
 GOOD = [npz(**medmnist((4, 4), (1,), train=3)), npz(False, **medmnist((4, 4), (1,), train=3)), npy(values(3, 4, 4))]
 
 

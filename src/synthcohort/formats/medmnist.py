@@ -30,6 +30,7 @@ _KINDS = {
     **dict.fromkeys(("labels", "label", "y", "targets", "target"), "labels"),
 }
 _ORDER = ("", "train", "val", "test")
+_BLOCK = 2**16
 _MAGIC = b"\x93NUMPY"
 
 
@@ -43,6 +44,12 @@ class _Array:
     shape: tuple[int, ...]
     offset: int
     fortran: bool
+
+    def verify(self) -> None:
+        """Reads all once, so that an archive's checksum refuses a damaged array before its first image is given."""
+        with self.open() as file:
+            while file.read(_BLOCK):
+                pass
 
     def items(self) -> Iterator[np.ndarray]:
         """Each entry along the first axis, one at a time."""
@@ -120,6 +127,8 @@ def _images(source: Source, archive: zipfile.ZipFile | None, options: ReadOption
             name = entry.filename.removesuffix(".npy")
             arrays[name] = _header(name, Opener(source, archive, entry.filename), entry.file_size)
     found = _pairs(arrays)
+    for array in [a for _, *pair in found for a in pair if a is not None] or arrays.values():
+        array.verify()
     if not found and len(arrays) != 1:
         names = ", ".join(sorted(arrays)[:10]) or "none"
         raise Unreadable(f"which array holds images is unclear; arrays: {names}; wanted: {WANTED}")
@@ -336,7 +345,7 @@ def _image(
 def _exactly(file: IO[bytes], length: int) -> bytes:
     blocks = []
     while length > 0:
-        block = file.read(min(length, 2**24))
+        block = file.read(min(length, _BLOCK))
         if not block:
             raise Unreadable("cut off: it ends within an array")
         blocks.append(block)
