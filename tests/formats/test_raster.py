@@ -328,6 +328,17 @@ def test_tiff_damage_is_refused():
     assert refusal(retagged(wide, 323, 2**20 - 16))
 
 
+def test_tiles_that_would_unfold_are_refused():
+    """The stream in a tile claims to be far larger than the tile."""
+    noise = np.random.default_rng(2).integers(0, 256, (64, 64)).astype(np.uint8)
+    for compression, mark, at in (("jpeg", b"\xff\xc0", 5), ("jpeg2000", b"\xff\x4f\xff\x51", 8)):
+        data = tif(noise, compression=compression, tile=(32, 32))
+        place = data.index(mark) + at
+        wide = data[:place] + (b"\xff\xdc\xff\xdc" if at == 5 else b"\0\xff\xff\xff" * 2)
+        assert "larger than it should be" in refusal(wide + data[len(wide) :])
+    assert "compression is not supported" in refusal(retagged(tif(noise, compression="jpeg"), 259, 22610))
+
+
 def test_nothing_of_a_pictures_words_comes_out():
     secret = "INVENTED^PERSON"
     text = PIL.PngImagePlugin.PngInfo()

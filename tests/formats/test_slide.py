@@ -222,6 +222,38 @@ def test_other_pyramids(make):
     assert only_scan(found + shrunk)
 
 
+def test_hamamatsus_overview_is_no_level():
+    """Its overview and map are known by their magnification alone; here they have a level's size."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for factor, magnification in ((1, 20.0), (4, 5.0), (2, -1.0), (8, -2.0)):
+            rows, columns = ROWS // factor, COLUMNS // factor
+            pixels = paint(rows, columns, 0, 0, rows, columns) if magnification > 0 else flat(rows, columns)
+            tags = [(271, "s", 0, "Hamamatsu", True), (65420, "I", 1, 1, True), (65421, "f", 1, magnification, True)]
+            common = {"photometric": "rgb", "metadata": None, "compression": "deflate", "extratags": tags}
+            writer.write(pixels, resolution=(20000, 20000), resolutionunit="CENTIMETER", **common)
+    data = file.getvalue()
+    with pyramid.opened(Source("a.tif", data=data)) as opened:
+        assert opened.shapes == ((ROWS, COLUMNS), (ROWS // 4, COLUMNS // 4))
+        assert (opened.um, opened.facts["manufacturer"]) == (0.5, "Hamamatsu")
+    found = images(data, tile_um=1.0) + images(data, tile_um=2.0)
+    assert len(found) > 10
+    assert only_scan(found)
+
+
+def test_a_tile_that_would_unfold_is_refused():
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        write_level(writer, ROWS, COLUMNS, compression="jpeg", description=APERIO)
+    data = file.getvalue()
+    with tifffile.TiffFile(io.BytesIO(data)) as opened:
+        page = opened.pages[0]
+        start = page.dataoffsets[4 * (COLUMNS // TILE) + 5]
+    place = data.index(b"\xff\xc0", start) + 5
+    with pytest.raises(Unreadable, match="larger than it should be"):
+        list(slide.read(data[:place] + b"\xff\xdc\xff\xdc" + data[place + 4 :], ReadOptions(tile_um=0.25)))
+
+
 def test_jpeg_tiles_and_aperios_jpeg2000():
     y = np.full((TILE, TILE), 170)
     ycbcr = np.stack([y, y - 45, y - 20], axis=-1).astype(np.uint8)

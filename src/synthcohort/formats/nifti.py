@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import nibabel
 import numpy as np
@@ -303,19 +303,11 @@ def _open(source: Source) -> IO[bytes]:
     else:
         assert source.path is not None
         plain = source.path.open("rb")
-    return _Unpacked(plain) if packed else plain
-
-
-class _Unpacked(gzip.GzipFile):
-    """A gzip file that closes what it reads from."""
-
-    def __init__(self, plain: IO[bytes]):
-        super().__init__(fileobj=plain, mode="rb")
-        self._plain = plain
-
-    def close(self) -> None:
-        super().close()
-        self._plain.close()
+    if not packed:
+        return plain
+    unpacked = gzip.GzipFile(fileobj=plain, mode="rb")
+    unpacked.myfileobj = cast(io.FileIO, plain)  # closed with it, as those are that gzip opens by name
+    return cast(IO[bytes], unpacked)
 
 
 def _size(source: Source) -> int:

@@ -22,6 +22,7 @@ OPENSLIDE_SUFFIXES = (".mrxs", ".vms", ".vmu", ".bif", ".svslide")
 MAKERS = {
     "svs": "Aperio", "ndpi": "Hamamatsu", "scn": "Leica", "philips": "Philips", "qpi": "PerkinElmer", "avs": "Argos",
 }  # fmt: skip
+WITH_LEVELS = ("svs", "ndpi", "scn", "philips", "qpi")  # scanners whose levels tifffile knows from what they wrote
 PLAUSIBLE_UM = (0.02, 20.0)  # microns per pixel of a scan
 MAX_SIDE = 2**20  # pixels
 MAX_SEGMENT = 2**26  # pixels of a strip or tile, which is decoded whole
@@ -88,14 +89,14 @@ class TiffPyramid:
 
     def block(self, level: int) -> tuple[int, int]:
         rows, columns = self.shapes[level]
-        height, width = _segment_shape(self._pages[level])
+        height, width = tiff.segment_shape(self._pages[level])
         if width >= columns:
             return max(1, min(rows, 2**22 // columns)), columns
         return min(rows, math.ceil(2048 / height) * height), min(columns, math.ceil(2048 / width) * width)
 
     def region(self, level: int, top: int, left: int, rows: int, columns: int) -> np.ndarray:
         page = self._pages[level]
-        height, width = _segment_shape(page)
+        height, width = tiff.segment_shape(page)
         down, across = (math.ceil(page.shaped[axis] / size) for axis, size in ((2, height), (3, width)))
         out = np.full((rows, columns, 3), 255, np.uint8)
         for i in range(top // height, min(down, math.ceil((top + rows) / height))):
@@ -127,7 +128,11 @@ class TiffPyramid:
             raise Unreadable("damaged: strips or tiles are cut off")
         try:
             self._file.seek(offset)
-            piece = _decoded(page, self._file.read(size), index)
+            data = self._file.read(size)
+            tiff.check_segment(page, data)
+            piece = _decoded(page, data, index)
+        except Unreadable:
+            raise
         except Exception as error:  # a damaged tile may fail anywhere in its decoder, with any exception
             raise Unreadable("damaged: a strip or tile cannot be decoded") from error
         self._kept[level, index] = piece
@@ -153,12 +158,6 @@ def _rgb(ycbcr: np.ndarray) -> np.ndarray:
     return np.rint(rgb).clip(0, 255).astype(np.uint8)
 
 
-def _segment_shape(page: tifffile.TiffPage) -> tuple[int, int]:
-    if page.is_tiled:
-        return page.tilelength, page.tilewidth
-    return min(page.rowsperstrip, page.shaped[2]), page.shaped[3]
-
-
 def _levels(tif: tifffile.TiffFile) -> tuple[tifffile.TiffPage, ...]:
     """The scan's pages, the largest first. What isn't certain to be a level of the scan is left out."""
     kind = tiff.scanner(tif)
@@ -175,11 +174,11 @@ def _levels(tif: tifffile.TiffFile) -> tuple[tifffile.TiffPage, ...]:
     levels = [first]
     for level in scan.levels[1:]:
         page = level.keyframe
-        sure = kind is not None or page.is_reduced or page.is_subifd
+        sure = kind in WITH_LEVELS or page.is_reduced or page.is_subifd
         if sure and _is_scan(page, reduced=True) and page.is_tiled == first.is_tiled and _alike(first, page):
             levels.append(page)
     for page in levels:
-        height, width = _segment_shape(page)
+        height, width = tiff.segment_shape(page)
         if min(height, width) < 1:
             raise Unreadable("damaged: strips or tiles without pixels")
         if height * width > MAX_SEGMENT:
@@ -206,10 +205,10 @@ def _microns(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> float | None:
     try:
         if tif.is_svs:
             found = re.search(r"\bMPP\s*=\s*([0-9.]+)", page.description)
-            sides = found and (float(found[1]) / 1000,) * 2  # type: ignore[assignment]
+            sides = (float(found[1]) / 1000, float(found[1]) / 1000) if found else None
         elif tif.is_philips:
             found = re.search(r'DICOM_PIXEL_SPACING"[^>]*>\s*"([0-9.eE+-]+)"\s+"([0-9.eE+-]+)"', page.description)
-            sides = found and (float(found[1]), float(found[2]))
+            sides = (float(found[1]), float(found[2])) if found else None
         elif tif.is_ome:
             sides = tiff.ome_spacing(tif.ome_metadata or "", page)
         else:

@@ -16,6 +16,7 @@ import PIL.Image
 from PIL import ImageOps
 
 from synthcohort.formats import tiff
+from synthcohort.formats.embedded import claimed_size
 from synthcohort.formats.image import MAX_PIXELS, Image, ReadOptions, Refusal, Source, Unreadable
 
 SUFFIXES = (
@@ -146,12 +147,13 @@ def _deep_png(data: bytes) -> Image | None:
 
 def _deep_jpeg2000(data: bytes) -> Image | None:
     """JPEG 2000 with other depths than 8 bits; None for 8 bits. Source: ISO/IEC 15444-1 A.5.1, the SIZ marker."""
-    at = data.find(J2K_MAGIC) + 4  # the first four bytes of a code stream, and what comes after
-    if at < 4 or len(data) < at + 41:
+    at = data.find(J2K_MAGIC) + len(J2K_MAGIC)  # the first two markers of a codestream, and what comes after
+    claimed = claimed_size(data)
+    if claimed is None or len(data) < at + 41:
         return None
+    _check_size(claimed[1], claimed[0])
     right, bottom, left, top = struct.unpack(">IIII", data[at + 4 : at + 20])
     (components,) = struct.unpack(">H", data[at + 36 : at + 38])
-    _check_size(right - left, bottom - top)
     sizes = {data[at + 38 + 3 * i : at + 41 + 3 * i] for i in range(components)}
     signed, bits = data[at + 38] >> 7, (data[at + 38] & 127) + 1
     if bits == 8 and not signed:

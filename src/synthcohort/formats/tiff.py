@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
+from synthcohort.formats.embedded import claimed_size
 from synthcohort.formats.fingerprint import fingerprint
 from synthcohort.formats.image import MAX_PIXELS, Image, Refusal, Source, Unreadable
 from synthcohort.imaging.intensity import invert
@@ -25,7 +26,9 @@ MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SLIDE_SIDE = 8192  # pixels; a color image with a longer side is a whole slide
 SLIDE_KINDS = ("svs", "ndpi", "scn", "bif", "philips", "qpi", "avs")  # what tifffile calls the scanners' dialects
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6  # PhotometricInterpretation
-JPEG = (6, 7, 34892, 33007)  # Compression
+# Compression. Each of the last kinds' segments is an image of its own.
+PLAIN = (1, 2, 3, 4, 5, 8, 32946, 32773, 34925, 34926, 50000)  # none, CCITT, LZW, deflate, PackBits, LZMA, zstd
+JPEG, OTHERS = (7,), (33003, 33004, 33005, 34712, 34927, 50001)  # JPEG; JPEG 2000, WebP
 MM_PER_UNIT = {
     "mm": 1.0, "cm": 10.0, "inch": 25.4, "in": 25.4, "m": 1000.0, "nm": 1e-6,
     "micron": 1e-3, "microns": 1e-3, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, r"\u00B5m": 1e-3,
@@ -62,6 +65,9 @@ def opened(source: Source) -> Iterator[tifffile.TiffFile]:
 
 def is_aside(page: tifffile.TiffPage) -> bool:
     """Whether a page says that it is the label or an overview of a slide: such pages show names and are never read."""
+    magnification = page.tags.valueof(65421, 1)  # Hamamatsu's: -1 for the overview, -2 for the map
+    if isinstance(magnification, (int, float)) and magnification < 0:
+        return True
     return page.subfiletype == 9 or bool(ASIDE.search(page.description[:400]))
 
 
@@ -84,8 +90,12 @@ def is_slide(tif: tifffile.TiffFile) -> bool:
         return False
     if max(first.imagelength, first.imagewidth) > SLIDE_SIDE:
         return True
-    reduced = first.subifds or any(page.is_reduced and page.is_tiled for page in tif.pages[1:4])
+    reduced = first.subifds or any(_is_level(page) for page in tif.pages[1:4])
     return bool(first.is_tiled and reduced)
+
+
+def _is_level(page: tifffile.TiffPage | tifffile.TiffFrame) -> bool:
+    return isinstance(page, tifffile.TiffPage) and page.is_reduced and page.is_tiled
 
 
 def read_pages(source: Source) -> Iterator[Image | Refusal]:
@@ -167,6 +177,8 @@ def _check_page(page: tifffile.TiffPage, file_size: int) -> None:
         raise Unreadable("a volume in one page is not supported; save it with one page for each plane")
     if page.photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, YCBCR):
         raise Unreadable("its color space is not supported; gray, RGB, YCbCr and palette are")
+    if page.compression not in PLAIN + JPEG + OTHERS:
+        raise Unreadable("its compression is not supported")
     if page.photometric == YCBCR and page.compression not in JPEG:
         raise Unreadable("YCbCr without JPEG compression is not supported")
     check_segments(page, file_size, math.prod(page.chunked))
@@ -179,14 +191,36 @@ def check_segments(page: tifffile.TiffPage, file_size: int, count: int) -> None:
         raise Unreadable("damaged: strips or tiles are missing")
     if min(sizes, default=0) < 1 or max(map(sum, zip(offsets, sizes, strict=True))) > file_size:
         raise Unreadable("damaged: strips or tiles are missing or cut off")
-    if page.compression in JPEG and page.jpegheader is None:
-        # The decoder fills what is missing with gray, without a word.
+    if page.compression in JPEG + OTHERS:
         handle = page.parent.filehandle
         for offset, size in zip(offsets, sizes, strict=True):
-            tail = min(size, 64)
-            handle.seek(offset + size - tail)
-            if not handle.read(tail).rstrip(b"\0").endswith(b"\xff\xd9"):
+            handle.seek(offset)
+            data = handle.read(size)
+            check_segment(page, data)
+            # The decoder fills what is missing with gray, without a word.
+            if page.compression in JPEG and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
                 raise Unreadable("damaged: strips or tiles are cut off")
+
+
+def check_segment(page: tifffile.TiffPage, data: bytes) -> None:
+    """Raises Unreadable when a strip or tile is compressed in an unknown way, or would unfold to more than its size."""
+    if page.compression in PLAIN:  # tifffile makes room for a segment, not for what its data unfold to
+        return
+    if page.compression not in JPEG + OTHERS:
+        raise Unreadable("its compression is not supported")
+    if page.jpegheader is not None:  # Hamamatsu: tifffile sets the size of each piece
+        return
+    rows, columns = segment_shape(page)
+    claimed = claimed_size(data)
+    if claimed is None or claimed[0] > rows or claimed[1] > columns:
+        raise Unreadable("damaged: a strip or tile is larger than it should be, or cannot be understood")
+
+
+def segment_shape(page: tifffile.TiffPage) -> tuple[int, int]:
+    """Rows and columns of a page's tiles or strips."""
+    if page.is_tiled:
+        return page.tilelength, page.tilewidth
+    return min(page.rowsperstrip, page.shaped[2]), page.shaped[3]
 
 
 def _image(page: tifffile.TiffPage, stored: np.ndarray) -> tuple[np.ndarray, int, tuple[str, ...]]:

@@ -101,7 +101,7 @@ def mapping(raw: np.dtype, slope: float, intercept: float, found: Span, hounsfie
         ends = (min(a, b), max(a, b))
     low, high = ends
     scaled = (slope, intercept) != (1, 0)
-    notes = () if found.finite else (_NOT_NUMBERS,)
+    notes: tuple[str, ...] = () if found.finite else (_NOT_NUMBERS,)
     hounsfield = hounsfield and _fits(low, high, True)
     if found.whole and _fits(low, high, hounsfield):
         how, notes = WHOLE, notes + ((_SCALED,) if scaled else ())
