@@ -381,7 +381,7 @@ def test_memory_does_not_grow_with_the_slide(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert count == 72
-    assert peak < 170 * 2**20  # 64 MiB of decoded tiles, a block of the scan and its overview
+    assert peak < 120 * 2**20  # 32 MiB of decoded tiles, a block of the scan and its overview
 
 
 def test_damage_is_refused(scan):

@@ -80,7 +80,8 @@ def read(source: Source | Path | bytes, options: ReadOptions = ReadOptions()) ->
     source = Source.of(source)
     facts, row = _facts(source.name), _subject(source.name)
     try:
-        header = _header(source)
+        with np.errstate(all="ignore"):  # numbers of a damaged header
+            header = _header(source)
         cut = slicing(header.shape, header.affine)
         _check_size(header, cut)
         volumes = _volumes(source, header)

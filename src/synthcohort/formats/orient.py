@@ -17,6 +17,7 @@ from nibabel.orientations import io_orientation
 from synthcohort.formats.image import Place, Unreadable
 
 SAME_SIZE = 1.01  # voxel edges whose ratio is below count as equal
+LEAST_MM, MOST_MM = 1e-6, 1e6  # what a voxel's edge may measure
 SHEAR = 1e-3  # cosine of the angle between two axes above which they are not perpendicular
 # Plane: the RAS axes that lead from slice to slice, down the rows, and along the columns.
 PLANES = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}
@@ -69,9 +70,10 @@ def slicing(shape: tuple[int, int, int], affine: np.ndarray) -> Slicing:
     `affine` [4, 4] maps voxel indices to RAS millimetres. Raises Unreadable when it cannot be undone.
     """
     affine = np.asarray(affine, dtype=np.float64)
-    sizes = np.linalg.norm(affine[:3, :3], axis=0) if np.isfinite(affine).all() else np.zeros(3)
-    if sizes.min() <= 0 or abs(np.linalg.det(affine[:3, :3] / sizes)) < 1e-3:
-        raise Unreadable("damaged: its affine maps the volume onto a plane or holds no numbers")
+    plausible = bool((np.abs(affine) < MOST_MM).all())
+    sizes = np.linalg.norm(affine[:3, :3], axis=0) if plausible else np.zeros(3)
+    if sizes.min() < LEAST_MM or abs(np.linalg.det(affine[:3, :3] / sizes)) < 1e-3:
+        raise Unreadable("damaged: its affine maps the volume onto a plane or holds no plausible numbers")
     orientation = io_orientation(affine)
     stored = {int(axis): i for i, (axis, _) in enumerate(orientation)}  # RAS axis -> stored axis
     plane = _THROUGH[_through(shape, sizes, stored)]

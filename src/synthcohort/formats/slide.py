@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 
 from synthcohort.formats import pyramid as pyramids
 from synthcohort.formats import tiff
@@ -144,17 +145,7 @@ def _overview(pyramid: Pyramid) -> tuple[np.ndarray, float]:
     for top in range(0, rows, height):
         for left in range(0, columns, width):
             part = pyramid.region(level, top, left, min(height, rows - top), min(width, columns - left))
-            small = _shrunk(part, factor)
+            small = np.asarray(PIL.Image.fromarray(part).reduce(factor))  # means of squares, also of those cut off
             y, x = top // factor, left // factor
             out[y : y + small.shape[0], x : x + small.shape[1]] = small
     return out, downsample(pyramid, level) * factor
-
-
-def _shrunk(pixels: np.ndarray, factor: int) -> np.ndarray:
-    """Means of squares of `factor` pixels; squares at the edge that are cut off are filled up from within."""
-    if factor == 1:
-        return pixels
-    rows, columns = pixels.shape[:2]
-    full = np.pad(pixels, ((0, -rows % factor), (0, -columns % factor), (0, 0)), mode="edge")
-    squares = full.reshape(full.shape[0] // factor, factor, full.shape[1] // factor, factor, 3)
-    return np.rint(squares.mean(axis=(1, 3), dtype=np.float32)).astype(np.uint8)
