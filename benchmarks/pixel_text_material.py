@@ -8,6 +8,7 @@ SHA-256 is even. All names are invented.
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -178,6 +179,7 @@ def read(path: Path) -> np.ndarray:
     return pydicom.dcmread(path).pixel_array
 
 
+@lru_cache(maxsize=64)
 def phantom(size: int | tuple[int, int], number: int) -> np.ndarray:
     """A procedural radiograph, uint16 with 12 bits."""
     draw = named_rng("pixel text phantom", str(size), number)
@@ -219,7 +221,7 @@ def _cap_height(font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> int:
 def _masks(
     text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, smooth: bool, stroke: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How much of each pixel the letters cover, and the letters with their outline: [rows, columns] in [0, 1], cropped."""
+    """How much of each pixel letters cover, and letters with their outline: [rows, columns] in [0, 1], cropped."""
     canvas = Image.new("L", (1600, 160))
     pen = ImageDraw.Draw(canvas)
     pen.fontmode = "L" if smooth else "1"
@@ -323,7 +325,7 @@ def backgrounds(
             for _ in range(count):
                 if name.startswith("phantom"):
                     size = int(name.split()[1])
-                    shape = (size, int(size * draw.uniform(0.7, 1.0)))
-                    yield name, phantom(shape, int(draw.integers(0, 500)) * 2 + (role == "test"))
+                    shape = (size, int(size * draw.choice([0.7, 0.85, 1.0])))
+                    yield name, phantom(shape, int(draw.integers(0, 8)) * 2 + (role == "test"))
                 else:
                     yield name, read(listed[name][int(draw.integers(len(listed[name])))])

@@ -1,0 +1,83 @@
+"""How an image is shown to the text detector: as 8-bit views of its values, at several scales, in tiles."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from synthcohort.ingest.pixel_text_model import resize
+
+TILE, OVERLAP = 640, 160  # scaled pixels; a line up to the overlap's height is whole in one tile
+# Scales by the shorter side. Letters of 7 pixels are found without enlarging on calm ground, not on texture.
+SCALES = (
+    (200, (1.0, 2.0, 4.0)),
+    (400, (1.0, 2.0)),
+    (800, (1.0, 1.5)),
+    (2000, (0.5, 1.0)),
+    (2**31, (0.25, 0.5, 1.0)),
+)
+SAME = 0.02  # two views that differ by less than this share of the gray scale are one
+FLAT = 2  # gray levels; letters that differ by less from what surrounds them could not be seen
+SAMPLE = 2**20  # pixels from which percentiles are taken
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A part of a view: a pixel of the image is `scale` pixels here; `top` and `left` are in scaled pixels."""
+
+    image: np.ndarray  # [rows, columns] or [rows, columns, 3] uint8
+    scale: tuple[float, float]
+    top: int
+    left: int
+
+
+def views(pixels: np.ndarray, window: tuple[float, float] | None = None) -> list[np.ndarray]:
+    """The image in uint8: between its percentiles, over its full range, and in `window` (center, width) if given.
+
+    Overlays are often written at the highest value that a file can hold: then the percentiles show the image, and the
+    full range shows the overlay. Color images are taken as they are.
+    """
+    if pixels.ndim == 3:
+        return [np.ascontiguousarray(pixels)] if np.ptp(pixels) else []
+    low, high = int(pixels.min()), int(pixels.max())
+    if low == high:
+        return []
+    step = max(1, round((pixels.size / SAMPLE) ** 0.5))
+    first, last = np.percentile(pixels[::step, ::step], (0.5, 99.5))
+    ranges = [(float(first), float(last)), (float(low), float(high))]
+    if window is not None and pixels.dtype != np.uint8:
+        ranges.append((window[0] - window[1] / 2, window[0] + window[1] / 2))
+    values = np.arange(low, high + 1, dtype=np.float32)
+    shown: list[np.ndarray] = []
+    for start, end in ranges:
+        if end <= start:
+            continue
+        table = np.clip((values - start) * (255.0 / (end - start)), 0, 255).astype(np.uint8)
+        gray = table[pixels.astype(np.int32) - low]
+        if not any(_difference(gray, other) < SAME * 255 for other in shown):
+            shown.append(gray)
+    return shown
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a.astype(np.int16) - b).mean())
+
+
+def tiles(view: np.ndarray) -> Iterator[Tile]:
+    """All scales of a view, in overlapping tiles where a scale is large; flat tiles are left out."""
+    rows, columns = view.shape[:2]
+    for factor in next(scales for limit, scales in SCALES if min(rows, columns) <= limit):
+        shape = (max(1, round(rows * factor)), max(1, round(columns * factor)))
+        scaled = view if shape == (rows, columns) else resize(view, shape)
+        for top in _starts(shape[0]):
+            for left in _starts(shape[1]):
+                part = scaled[top : top + TILE, left : left + TILE]
+                if np.ptp(part) > FLAT:
+                    yield Tile(part, (shape[0] / rows, shape[1] / columns), top, left)
+
+
+def _starts(length: int) -> list[int]:
+    if length <= TILE:
+        return [0]
+    count = -(-(length - OVERLAP) // (TILE - OVERLAP))
+    return [round(i * (length - TILE) / (count - 1)) for i in range(count)]
