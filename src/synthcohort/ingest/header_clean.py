@@ -4,8 +4,11 @@ An element enters the new data set only when it is standard, the profile lets it
 list of attributes names it, and its value passes the check found there. Everything else stays behind unread.
 """
 
+import logging
+import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pydicom
@@ -25,6 +28,20 @@ _DUMMIES = {
     **{"DA": "19000101", "DT": "19000101", "TM": "000000", "DS": "0", "IS": "0"},
 }
 _OLD_SNOMED = {"SNM3": "SRT", "99SDM": "SRT"}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps pydicom from warning and logging, because what it says quotes the values it finds wrong."""
+    logger = logging.getLogger("pydicom")
+    was_disabled = logger.disabled
+    logger.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = was_disabled
 
 
 class Cleaner:

@@ -6,7 +6,6 @@ looking up; without pixels it is no SOP instance to be sent.
 
 import datetime
 import json
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +16,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, UID_dictionary
 
 from synthcohort.ingest.deidentify import Pseudonyms, clean_facts
-from synthcohort.ingest.header_clean import Cleaner, read, word
+from synthcohort.ingest.header_clean import Cleaner, quiet, read, word
 from synthcohort.ingest.header_tables import EDITION
 from synthcohort.ingest.header_values import age_string, parse_date, values_of
 
@@ -80,8 +79,7 @@ def deidentify(
     `patient` overrides Patient ID where the patient is known from elsewhere. A header that this key has already cleaned
     under the same options comes back as it is. The old header is left alone. Source: DICOM PS3.15 Annex E.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's warnings quote header values
+    with quiet():
         sealed = _sealed(header, pseudonyms, options)
         if sealed is not None:
             return sealed, HeaderReport()
