@@ -409,9 +409,11 @@ def run_headers(planted: list[Planted], options: Iterable[HeaderOptions] = OPTIO
 
 
 def run_ingest(planted: list[Planted], work: Path, settings: Iterable[str] = ()) -> dict[str, Any]:
-    """The files through the command line; the whole cohort folder, stdout and stderr are searched."""
-    source, out = work / "source", work / "cohort"
+    """The files through the command line; all that it wrote, stdout and stderr are searched."""
+    source, made = work / "source", work / "made"
+    out = made / "cohort"
     source.mkdir(parents=True)
+    made.mkdir()
     for item in planted:
         (source / item.name).write_bytes(item.data)
     asked = ["ingest.headers=clean", "ingest.dates=shift", "ingest.pixel_text=unchecked", *settings]
@@ -423,7 +425,7 @@ def run_ingest(planted: list[Planted], work: Path, settings: Iterable[str] = ())
         raise RuntimeError(f"exit {done.returncode}: {done.stderr.decode()[-2000:]}")
     needles = needles_of(planted)
     known = own_uids(planted, Pseudonyms(read_key(out.with_name(out.name + ".key"))))
-    hits, size = search_folder(out, needles, known, skip=["refused.csv"])
+    hits, size = search_folder(made, needles, known, skip=["cohort/refused.csv"])
     for name, data in (("stdout", done.stdout), ("stderr", done.stderr)):
         found = needles.found(without(data, known))
         if found:
@@ -431,7 +433,13 @@ def run_ingest(planted: list[Planted], work: Path, settings: Iterable[str] = ())
         size += len(data)
     result = json.loads(done.stdout)
     counts = {name: result[name] for name in ("found", "taken", "refused")}
-    return {**counts, "needles": len(needles), "bytes_searched": size, "hits": hits}
+    return {
+        **counts,
+        "refused_because": result.get("refused_because"),
+        "needles": len(needles),
+        "bytes_searched": size,
+        "hits": hits,
+    }
 
 
 def main() -> None:

@@ -2,6 +2,7 @@ import hashlib
 import hmac
 import os
 import re
+import uuid
 
 import pytest
 from hypothesis import given
@@ -38,6 +39,24 @@ def test_pseudonyms_are_consistent_distinct_and_say_nothing(first, second):
     assert pseudonyms.series(first)[2:] != pseudonyms.patient(first)[2:]  # kinds cannot be matched
     assert pseudonyms.patient(first) != Pseudonyms(KEY[::-1]).patient(first)  # nor cohorts of different keys
     assert re.fullmatch("p-[0-9a-f]{16}", pseudonyms.patient(first))
+
+
+def test_uids_are_uuids_that_say_nothing():
+    uid = Pseudonyms(KEY).uid("1.2.840.48213")
+    number = int(uid.removeprefix("2.25."))
+    assert number < 2**128
+    assert uuid.UUID(int=number).variant == uuid.RFC_4122
+    assert uuid.UUID(int=number).version == 8
+    assert len({Pseudonyms(KEY).uid(f"1.2.{n}") for n in range(1000)}) == 1000
+    assert Pseudonyms(KEY).uid("1.2.840.48213\0 ") == uid  # padding is no part of a UID
+    assert Pseudonyms(KEY[::-1]).uid("1.2.840.48213") != uid
+
+
+def test_seals_and_instances_have_domains_of_their_own():
+    pseudonyms = Pseudonyms(KEY)
+    hashes = [pseudonyms.seal("1.2.3"), pseudonyms.instance("1.2.3")[2:], pseudonyms.series("1.2.3")[2:]]
+    assert len({text[:16] for text in hashes}) == 3
+    assert re.fullmatch("o-[0-9a-f]{16}", pseudonyms.instance("1.2.3"))
 
 
 def test_the_key_stays_with_its_owner(tmp_path):
