@@ -224,6 +224,13 @@ def test_body_parts_and_sides(part, side, said):
     assert text == f"A radiograph of {said}."
 
 
+def test_a_part_without_a_side_of_its_own_is_not_called_bilateral_or_left():
+    texts = CAPTIONER.captions({"modality": "DX", "body_part": "CHEST", "laterality": "B"}, [])
+    assert "bilateral" not in " ".join(texts)
+    texts = CAPTIONER.captions({"modality": "DX", "body_part": "CHEST", "laterality": "L"}, [])
+    assert "left chest" not in " ".join(texts)
+
+
 def test_own_words_are_kept_as_they_are_and_marked():
     record, labels = FULL["ultrasound"]
     own = "Hypoechoic mass  at 3 o'clock,\nspiculated."

@@ -216,6 +216,14 @@ def test_repetitions_that_nothing_tells_apart_have_no_affine():
     assert all("ambiguous repetitions" in kinds(v) and not v.regular for v in volumes)
 
 
+@pytest.mark.parametrize(("repeated", "volumes"), [(2, 1), (3, 2)])
+def test_more_than_half_of_the_positions_must_repeat_to_make_volumes(repeated, volumes):
+    again = [replace(item, number=90 + item.index) for item in numbered(series(5)[:repeated], 50)]
+    found = assemble([*series(5), *again])
+    assert [len(v.indices) for v in found] == [5, repeated][:volumes]
+    assert "duplicate slices" in kinds(found[0]) if volumes == 1 else "ambiguous repetitions" in kinds(found[0])
+
+
 def test_a_series_stored_twice_is_duplicates_and_not_two_volumes():
     copies = [replace(item, index=50 + item.index) for item in series(5)]
     (volume,) = assemble(series(5) + copies)
