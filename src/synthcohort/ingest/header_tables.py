@@ -28,7 +28,7 @@ RULES = (
     "items", "patient",
 )  # fmt: skip
 _LISTS = {"@modalities": MODALITIES, "@body parts": BODY_PARTS, "@views": VIEWS}
-_MOST_VALUES = 16  # where the standard sets no limit: a long list of numbers can spell anything
+_MOST_VALUES, _MOST_NUMBERS = 16, 4  # where the standard sets no limit: a long list of numbers can spell anything
 _RANGE = re.compile(r"(-?[\d.]+)\.\.(-?[\d.]+)(?: by ([\d.]+))?")
 
 
@@ -105,7 +105,8 @@ def _rule(keyword: str, rule: str, allowed: str) -> Rule:
     tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
     few, _, many = dictionary_VM(tag).partition("-")
-    most = int(many or few) if (many or few).isdigit() else _MOST_VALUES
+    open_end = _MOST_NUMBERS if rule in ("number", "integer") else _MOST_VALUES
+    most = int(many or few) if (many or few).isdigit() else open_end
     vrs = tuple(dictionary_VR(tag).split(" or "))
     terms: frozenset[str] = frozenset()
     low = high = step = 0.0
