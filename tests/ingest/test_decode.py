@@ -1,11 +1,16 @@
 import io
+import os
 
 import numpy as np
 import PIL.Image
+import pyarrow as pa
 import pytest
 
-from synthcohort.ingest import decode as module
-from synthcohort.ingest.decode import Decoded, Failed, Task, choose_workers, decode, decode_all
+from synthcohort.formats.image import Place
+from synthcohort.imaging.geometry import placement
+from synthcohort.ingest import reading
+from synthcohort.ingest.decode import Decoded, Task, _moved, decode
+from synthcohort.ingest.reading import choose_workers, chunked, read_all
 from synthcohort.ingest.scan import SourceFile
 
 
@@ -22,67 +27,88 @@ def source(tmp_path):
     return tmp_path, files
 
 
-def task(root, size=None, fit="pad"):
-    return Task(root, size, fit, bytes(32))
+def task(root, size=None, fit="pad", **more):
+    return Task(root, size, fit, bytes(32), **more)
+
+
+def one(file, own):
+    (item,) = decode(file, own)
+    return item
 
 
 def test_native_size_keeps_everything(source):
     root, files = source
-    item = decode(files[0], task(root))
+    item = one(files[0], task(root))
     assert isinstance(item, Decoded)
     np.testing.assert_array_equal(item.pixels, np.array(PIL.Image.open(root / "00.png")))
-    assert item.kind == ("uint8", 1)
-    assert item.nbytes == 600
+    assert (item.facts["dtype"], item.facts["nbytes"], item.facts["bits_stored"]) == ("uint8", 600, 8)
+    assert item.fingerprint is not None
+    assert one(files[0], task(root, fingerprints=False)).fingerprint is None
 
 
 @pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
 def test_resizing_gives_the_size_asked_for_and_finds_copies_before_it(source, fit):
     root, files = source
-    item = decode(files[0], task(root, (16, 16), fit))
+    item = one(files[0], task(root, (16, 16), fit))
     assert item.pixels.shape == (16, 16)
-    assert item.content_digest == decode(files[0], task(root)).content_digest
+    assert item.facts["content_digest"] == one(files[0], task(root)).facts["content_digest"]
     assert (item.pixels[:2] == 0).all() == (fit == "pad")
 
 
 def test_refusals_are_reasons_not_exceptions(source):
     root, files = source
-    assert decode(files[20], task(root)) == Failed("20.png", "not a PNG or JPEG file, whatever its name says")
-    assert decode(SourceFile("x.nii", 1, "unsupported:NIfTI"), task(root)).reason == "NIfTI files are not supported yet"
-    assert "cannot be read" in decode(SourceFile("gone.png", 1, "raster"), task(root)).reason
+    assert one(files[20], task(root)).reason.startswith("not a PNG, JPEG")
+    assert one(SourceFile("x.nrrd", 1, "unsupported:NRRD"), task(root)).reason == "NRRD files are not supported"
+    assert "cannot be read" in one(SourceFile("gone.png", 1, "raster"), task(root)).reason
 
 
-def same(a, b):
-    return [(x.name, getattr(x, "content_digest", None), getattr(x, "source_digest", None)) for x in a] == [
-        (x.name, getattr(x, "content_digest", None), getattr(x, "source_digest", None)) for x in b
-    ]
+def test_a_standardized_slice_lies_where_its_pixels_lie():
+    place = Place((10.0, 20.0, 30.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+    halved = _moved(place, (2.0, 1.0), placement((8, 8), (4, 4)))
+    assert halved.position_mm == (10.5, 21.0, 30.0)  # between the first two pixels, each way
+    cropped = _moved(place, (2.0, 1.0), placement((8, 12), (8, 8), "crop"))
+    assert cropped.position_mm == (12.0, 20.0, 30.0)
+    assert _moved(place, (2.0, 1.0), placement((8, 8), (8, 8))) == place
 
 
-def test_several_processes_give_the_same_in_the_same_order(source):
+def chunks(files, size=7):
+    numbered = list(enumerate(files))
+    return [numbered[i : i + size] for i in range(0, len(files), size)]
+
+
+def test_several_processes_give_the_same(source):
     root, files = source
-    alone = list(decode_all(files, task(root, (8, 8)), workers=1))
-    together = list(decode_all(files, task(root, (8, 8)), workers=2))
-    assert [item.name for item in alone] == [file.name for file in files]
-    assert same(alone, together)
-    assert all(
-        np.array_equal(a.pixels, b.pixels) for a, b in zip(alone, together, strict=True) if isinstance(a, Decoded)
-    )
+    alone = read_all(chunks(files), task(root, (8, 8)), None, 1, print)
+    together = read_all(chunks(files), task(root, (8, 8)), None, 2, print)
+    assert pa.concat_tables(alone).equals(pa.concat_tables(together))
+    assert pa.concat_tables(alone).column("file").to_pylist() == list(range(41))
 
 
-def test_a_broken_pool_goes_on_in_one_process(source, monkeypatch):
+def test_a_pool_that_cannot_start_loses_nothing(source, tmp_path, monkeypatch):
     root, files = source
-
-    class Broken:
-        def __init__(self, *args, **kwargs): ...
-        def __enter__(self):
-            raise module.BrokenProcessPool
-
-        def __exit__(self, *args): ...
-
-    monkeypatch.setattr(module, "ProcessPoolExecutor", Broken)
     said = []
-    results = list(decode_all(files, task(root), workers=2, warn=said.append))
-    assert same(results, decode_all(files, task(root), workers=1))
-    assert len(said) == 1
+    whole = pa.concat_tables(read_all(chunks(files), task(root), None, 1, print))
+    real, left = reading._pool, [2]
+
+    def pool(workers):
+        made = real(workers)
+        if left[0]:
+            left[0] -= 1
+            made.submit(os._exit, 3)
+        return made
+
+    monkeypatch.setattr(reading, "_pool", pool)
+    parts = read_all(chunks(files), task(root), None, 2, said.append)
+    assert pa.concat_tables(parts).equals(whole)
+    assert len(said) >= 1
+
+
+def test_chunks_hold_every_file_once_and_are_no_larger_than_they_may():
+    files = [(i, SourceFile(str(i), size, "raster")) for i, size in enumerate([1, 2**25, 5, 2**26, 7, *[3] * 300])]
+    cut = chunked(files)
+    assert [item for chunk in cut for item in chunk] == files
+    assert all(sum(f.size for _, f in chunk) <= 2**25 or len(chunk) == 1 for chunk in cut)
+    assert max(map(len, cut)) == 256
 
 
 def test_processes_are_started_only_where_they_pay():

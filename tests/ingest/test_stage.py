@@ -11,15 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from synthcohort.core import files
 from synthcohort.core.cohort import ROLES, Cohort
 from synthcohort.core.config import build
 from synthcohort.core.errors import ArtifactError, ConfigError, InputError
-from synthcohort.ingest import IngestConfig, ingest
-from synthcohort.ingest import stage as module
+from synthcohort.ingest import IngestConfig, ingest, reading
 
 
 def config(**settings):
-    return build(IngestConfig, {"key": "seed", **settings}, "ingest")
+    usual = {"key": "seed", "pixel_text": "unchecked", "near_duplicates": "off", "captions": "-"}
+    return build(IngestConfig, usual | settings, "ingest")
 
 
 def everything(folder):
@@ -248,44 +249,80 @@ def test_a_read_only_output_is_refused_early(make_folder, knees, tmp_path, monke
 
 
 def test_a_killed_ingest_goes_on_and_ends_the_same(make_folder, knees, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "CHUNK_FILES", 10)
     source = make_folder(knees)
     ingest(source, tmp_path / "whole" / "cohort", config(), 0)
-    writes = []
-    real = module.CohortWriter.add
+    real, read = reading.read_chunk, []
 
-    def add(self, image, record):
-        if len(writes) == 25:
+    def read_chunk(number, *rest):
+        if number == 2:
             raise KeyboardInterrupt
-        writes.append(record["image_id"])
-        real(self, image, record)
-        if len(writes) % 10 == 0:
-            self.flush()
+        read.append(number)
+        return real(number, *rest)
 
-    monkeypatch.setattr(module.CohortWriter, "add", add)
+    monkeypatch.setattr(reading, "read_chunk", read_chunk)
     with pytest.raises(KeyboardInterrupt):
         ingest(source, tmp_path / "cut" / "cohort", config(), 0)
     assert not (tmp_path / "cut" / "cohort").exists()
-    again = []
+    assert (tmp_path / "cut" / "cohort.partial").stat().st_mode & 0o077 == 0
+    with pytest.raises(ArtifactError, match="unfinished cohort of another configuration"):
+        ingest(source, tmp_path / "cut" / "cohort", config(size=8), 0)
 
-    def add_again(self, image, record):
-        again.append(record["image_id"])
-        real(self, image, record)
-
-    monkeypatch.setattr(module.CohortWriter, "add", add_again)
-    ingest(source, tmp_path / "cut" / "cohort", config(), 0)
-    assert len(again) == 20  # 20 were safely stored
-    assert not set(again) & set(writes[:20])
-    whole, cut = Cohort.open(tmp_path / "whole" / "cohort"), Cohort.open(tmp_path / "cut" / "cohort")
-    assert whole.digest == cut.digest
-    assert (cut.images() == whole.images()).all()
+    # the run that died left its mark, so the next one reads in processes of its own, where no patch reaches
+    monkeypatch.setattr(reading, "read_chunk", real)
+    again = ingest(source, tmp_path / "cut" / "cohort", config(), 0)
+    assert again["taken"] == 40
+    assert read == [0, 1]
+    assert everything(tmp_path / "whole" / "cohort") == everything(tmp_path / "cut" / "cohort")
 
 
-def test_images_beyond_the_memory_budget_are_decoded_again(make_folder, knees, tmp_path, monkeypatch):
+def test_killed_at_any_write_nothing_is_lost(make_folder, knees, tmp_path, monkeypatch):
+    """Every rename of a file onto its place is a moment at which the run may die."""
+    monkeypatch.setattr(reading, "CHUNK_FILES", 16)
+    monkeypatch.setattr(reading, "_crashed", lambda folder: False)
     source = make_folder(knees)
-    ingest(source, tmp_path / "a" / "cohort", config(), 0)
-    monkeypatch.setattr(module, "KEPT_BYTES", 1000)
-    ingest(source, tmp_path / "b" / "cohort", config(), 0)
-    assert everything(tmp_path / "a" / "cohort") == everything(tmp_path / "b" / "cohort")
+    ingest(source, tmp_path / "whole" / "cohort", config(), 0)
+    real = files.os.replace
+    for survived in range(0, 30):
+        count = 0
+
+        def replace(a, b, survived=survived):
+            nonlocal count
+            if count == survived:
+                raise KeyboardInterrupt
+            count += 1
+            real(a, b)
+
+        out = tmp_path / str(survived) / "cohort"
+        with monkeypatch.context() as patch:
+            patch.setattr(files.os, "replace", replace)
+            try:
+                ingest(source, out, config(), 0)
+                break
+            except KeyboardInterrupt:
+                assert not out.exists()
+        ingest(source, out, config(), 0)
+        assert everything(out) == everything(tmp_path / "whole" / "cohort")
+    assert survived > 8
+
+
+def test_a_file_that_ends_or_stops_its_decoder_is_refused_alone(make_folder, knees, tmp_path, monkeypatch):
+    source = make_folder(knees[:12])
+    for name, words in (("images/2L.png", "DIE"), ("images/4R.png", "HANG")):
+        (source / name).write_bytes(b"\x89PNG\r\n\x1a\n" + words.encode())
+    hook = "import os, time\nimport synthcohort.formats.raster as raster\nplain = raster._single\n"
+    hook += "def single(data):\n    os._exit(11) if data.endswith(b'DIE') else None\n"
+    hook += "    time.sleep(60) if data.endswith(b'HANG') else None\n    return plain(data)\nraster._single = single\n"
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(hook)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    monkeypatch.setattr(reading, "SECONDS_PER_FILE", 3.0)
+    monkeypatch.setattr(reading, "LEAST_SECONDS", 3.0)
+    result = ingest(source, tmp_path / "cohort", config(workers=2), 0)
+    assert (result["found"], result["taken"]) == (12, 10)
+    listed = refused(tmp_path / "cohort")
+    assert "stops its decoder" in listed["images/2L.png"][1]
+    assert "takes more than 3 s" in listed["images/4R.png"][1]
 
 
 def test_without_patient_ids_the_owner_is_told(make_folder, tmp_path):
@@ -364,19 +401,19 @@ def test_color_and_16_bit_stay_what_they_are_and_mixtures_are_told(tmp_path):
 
 
 def test_free_text_is_left_behind_and_listed(make_folder, knees, tmp_path):
-    texts = ({"caption": f"Knee of Ada {row['patient_id']}", "story": f"Ada{row['patient_id']} fell"} for row in knees)
+    texts = ({"caption": f"Knee of Adalinda {row['patient_id']}", "story": f"Adalinda{row['patient_id']} fell"} for row in knees)
     rows = [{**row, **text} for row, text in zip(knees, texts, strict=True)]
     source = make_folder(rows)
     result = ingest(source, tmp_path / "cohort", config(), 0)
     assert set(result["dropped"]) == {"caption", "story"}
-    assert b"Ada" not in everything(tmp_path / "cohort")
+    assert b"Adalinda" not in everything(tmp_path / "cohort")
     ingest(source, tmp_path / "kept", config(keep_captions=True), 0)
     assert all(text.startswith("Knee of") for text in Cohort.open(tmp_path / "kept").column("caption"))
 
 
 def test_attributes_of_the_table_are_normalized(make_folder, tmp_path):
     rows = [
-        {"file": f"{i}.png", "patient_id": f"P{i}", "Gender": ["Female", "male", "unknown", ""][i % 4],
+        {"file": f"{i}.png", "patient_id": f"P{i}", "Gender": ["Female", "male", "blue", ""][i % 4],
          "age": ["61", "093Y", "", "old"][i % 4], "hospital": "AB"[i % 2], "label": "xy"[i // 2 % 2]}
         for i in range(16)
     ]  # fmt: skip

@@ -1,22 +1,26 @@
 """synthcohort ingest"""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from synthcohort.cli.options import add_config, add_out, section
 
-SUMMARY = "read a folder of images into a de-identified cohort, split by patient"
+SUMMARY = "read images into a de-identified cohort, split by patient"
 EXAMPLES = (
     "synthcohort ingest scans/ --out cohort --dry-run          what would be read, and as what",
     "synthcohort ingest scans/ --out cohort --set ingest.size=64",
+    "synthcohort ingest archive.zip --out cohort --set ingest.modality=DX --set ingest.body_part=KNEE",
+    "synthcohort ingest dicomweb:https://pacs.example/dicom-web --out cohort --set ingest.dicomweb.modality=DX",
     "synthcohort ingest scans/ --out cohort --set ingest.labels='[\"kl_grade\"]'",
 )
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "source", type=Path, metavar="SOURCE", help="folder of DICOM, PNG or JPEG files, with or without a metadata.csv"
+        "source",
+        metavar="SOURCE",
+        help="folder, file or zip archive (DICOM, NIfTI, PNG, JPEG, TIFF, whole slides, MedMNIST .npz, parquet), "
+        "with or without a table; or dicomweb:URL",
     )
     add_out(parser, "the cohort")
     parser.add_argument("--dry-run", action="store_true", help="propose the mapping and count; write nothing")

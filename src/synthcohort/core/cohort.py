@@ -4,6 +4,7 @@ Words: a *cohort* is a folder; a *view* is some of its rows; a *shard* is one `.
 dtype; a *role* is what an image may be used for (`train`, `validation`, `control`, `test`). Format: docs/formats.md.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,12 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from synthcohort.core.errors import ArtifactError, InputError, Problem
-from synthcohort.core.files import digest_file, digest_json, read_artifact
+from synthcohort.core.files import digest_file, digest_json, json_text, read_artifact
 
 if TYPE_CHECKING:
     from synthcohort.learning.dataset import CohortDataset
 
 FORMAT, VERSION = "cohort", 1
+VOLUMES_FORMAT, VOLUMES_VERSION = "volumes", 1
 ROLES = ("train", "validation", "control", "test")
 
 STANDARD_COLUMNS: dict[str, pa.DataType] = {
@@ -40,6 +42,7 @@ STANDARD_COLUMNS: dict[str, pa.DataType] = {
     "age": pa.float64(),
     "ethnicity": pa.string(),
     "caption": pa.string(),
+    "phrasings": pa.list_(pa.string()),
     "source_digest": pa.string(),
     "pixels_digest": pa.string(),
     "rows": pa.int64(),
@@ -92,6 +95,11 @@ class LabelColumn:
             except (TypeError, ValueError):
                 raise InputError(Problem(self.name, f"value {value!r}", "a number")) from None
         raise InputError(Problem(self.name, f"unknown value {value!r}", ", ".join(map(str, self.values))))
+
+
+def record_schema(labels: Iterable[LabelColumn]) -> pa.Schema:
+    """The columns of records.parquet: the standard ones, then the labels."""
+    return pa.schema([*STANDARD_COLUMNS.items(), *((label.name, label.type) for label in labels)])
 
 
 class Cohort:
@@ -246,6 +254,35 @@ class Cohort:
                 ) from error
         return self._maps[number]
 
+    @cached_property
+    def volumes(self) -> list[dict[str, Any]]:
+        """The volumes whose slices this cohort's images are: see volumes.json in docs/formats.md; empty without any."""
+        if not (self.path / "volumes.json").is_file():
+            return []
+        return list(read_artifact(self.path / "volumes.json", VOLUMES_FORMAT, VOLUMES_VERSION)["volumes"])
+
+    def volume(self, number: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Volume `number` as [slices, rows, columns(, 3)] and its affine, (slice, row, column, 1) to mm, L P H axes.
+
+        The affine is None where the slices lie on no lattice. Raises InputError for a number that is not there, or
+        when this view lacks some of the slices.
+        """
+        if not 0 <= number < len(self.volumes):
+            raise InputError(
+                Problem("volume", str(number), f"0 to {len(self.volumes) - 1}" if self.volumes else "none")
+            )
+        said = self.volumes[number]
+        place = {image_id: i for i, image_id in enumerate(self.image_ids)}
+        missing = sum(image_id not in place for image_id in said["image_ids"])
+        if missing:
+            raise InputError(
+                Problem(
+                    f"volume {number}", f"{missing} of its slices are not in this view", remedy="use the whole cohort"
+                )
+            )
+        affine = None if said["affine_lps"] is None else np.array(said["affine_lps"])
+        return self.images(place[image_id] for image_id in said["image_ids"]), affine
+
     def verify(self) -> list[str]:
         """Checks every file against its digest, and the records against the cohort's; returns what is wrong."""
         problems = []
@@ -267,9 +304,18 @@ class Cohort:
 
 
 def content_digest(info: Mapping[str, Any], records: pa.Table) -> str:
-    """Digest over labels, origin and records, which hold their pixels' digests; the layout on disk does not matter."""
-    content = records.drop_columns(["shard", "shard_row"]).to_pylist()
-    return digest_json({"labels": info["labels"], "origin": info["origin"], "records": content})
+    """Digest over labels, origin and records, which hold their pixels' digests; the layout on disk does not matter.
+
+    It is the digest of the canonical JSON of {labels, origin, records}, made a batch at a time.
+    """
+    head = json_text({"labels": info["labels"], "origin": info["origin"]})[: -len("\n}\n")] + ',\n "records": ['
+    state = hashlib.sha256(head.encode())
+    content = records.drop_columns(["shard", "shard_row"])
+    for start in range(0, content.num_rows, 1000):
+        batch = json_text(content.slice(start, 1000).to_pylist())[1:-3]  # without its brackets
+        state.update((("," if start else "") + batch.replace("\n", "\n ")).encode())
+    state.update(b"\n ]\n}\n" if content.num_rows else b"]\n}\n")
+    return "sha256:" + state.hexdigest()
 
 
 def shard_name(number: int) -> str:

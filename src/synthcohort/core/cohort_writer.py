@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 from synthcohort.core.cohort import (
     FORMAT,
     ROLES,
-    STANDARD_COLUMNS,
     VERSION,
     Cohort,
     LabelColumn,
     content_digest,
     partial_path,
+    record_schema,
     shard_name,
 )
 from synthcohort.core.errors import ArtifactError, Problem
@@ -58,7 +58,7 @@ class CohortWriter:
             raise ArtifactError(Problem(f"cohort {path}", "already exists", remedy="choose another --out or remove it"))
         check_writable(self.path)
         self.labels = tuple(labels)
-        self.schema = pa.schema([*STANDARD_COLUMNS.items(), *((label.name, label.type) for label in self.labels)])
+        self.schema = record_schema(self.labels)
         self._info = {
             "name": name,
             "origin": origin,
@@ -132,19 +132,11 @@ class CohortWriter:
         """Makes what was added durable: the shards first, then the part of the records that makes them count."""
         if not self._pending:
             return
-        groups: dict[tuple[Any, ...], list[int]] = {}
-        for position, (image, _) in enumerate(self._pending):
-            groups.setdefault((image.shape, image.dtype.name), []).append(position)
-        rows = []
-        for positions in groups.values():
-            with (
-                atomic_path(self.partial / "images" / shard_name(self._shards)) as temporary,
-                open(temporary, "wb") as file,
-            ):
-                np.save(file, np.stack([self._pending[i][0] for i in positions]), allow_pickle=False)
-            for row, position in enumerate(positions):
-                rows.append({**self._pending[position][1], "shard": self._shards, "shard_row": row})
-            self._shards += 1
+        places, self._shards = save_shards(self.partial, self._shards, [image for image, _ in self._pending])
+        rows = [
+            {**record, "shard": shard, "shard_row": row}
+            for (_, record), (shard, row) in zip(self._pending, places, strict=True)
+        ]
         with atomic_path(self._part_path(self._parts)) as temporary:
             pq.write_table(pa.Table.from_pylist(rows, schema=self.schema), temporary)
         self._parts += 1
@@ -156,26 +148,57 @@ class CohortWriter:
         self.flush()
         parts = [pq.read_table(self._part_path(i)) for i in range(self._parts)]
         table = pa.concat_tables(parts) if parts else self.schema.empty_table()
-        table = table.sort_by("image_id")
-        with atomic_path(self.partial / "records.parquet") as temporary:
-            pq.write_table(table, temporary)
-        names = ["records.parquet", *(f"images/{shard_name(i)}" for i in range(self._shards))]
-        for name, text in (extra_files or {}).items():
-            write_atomic(self.partial / name, text)
-            names.append(name)
-        write_artifact(
-            self.partial / "cohort.json",
-            FORMAT,
-            VERSION,
-            {
-                **self._info,
-                **extra_info,
-                "images": table.num_rows,
-                "digest": content_digest(self._info, table),
-                "files": {name: digest_file(self.partial / name) for name in names},
-            },
-        )
-        remove(self.partial / "parts")
-        (self.partial / "partial.json").unlink()
-        os.replace(self.partial, self.path)
-        return Cohort.open(self.path)
+        info = {**self._info, **extra_info}
+        return publish(self.partial, self.path, info, table, range(self._shards), extra_files)
+
+
+def save_shards(partial: Path, first: int, images: Sequence[np.ndarray]) -> tuple[list[tuple[int, int]], int]:
+    """Writes images into shards of one shape and dtype each, numbered from `first`.
+
+    Returns each image's (shard, row) and the next free number.
+    """
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for position, image in enumerate(images):
+        groups.setdefault((image.shape, image.dtype.name), []).append(position)
+    places = [(0, 0)] * len(images)
+    for number, positions in enumerate(groups.values(), first):
+        with atomic_path(partial / "images" / shard_name(number)) as temporary, open(temporary, "wb") as file:
+            np.save(file, np.stack([images[i] for i in positions]), allow_pickle=False)
+        for row, position in enumerate(positions):
+            places[position] = (number, row)
+    return places, first + len(groups)
+
+
+def publish(
+    partial: Path,
+    path: Path,
+    info: Mapping[str, Any],
+    table: pa.Table,
+    shards: Sequence[int],
+    extra_files: Mapping[str, str | bytes] | None = None,
+) -> Cohort:
+    """Turns a partial folder with its shards into the cohort `path`: records, digests, cohort.json, then the rename.
+
+    `info` holds name, origin, labels, provenance and whatever else cohort.json is to say.
+    """
+    table = table.sort_by("image_id")
+    with atomic_path(partial / "records.parquet") as temporary:
+        pq.write_table(table, temporary)
+    names = ["records.parquet", *(f"images/{shard_name(number)}" for number in shards)]
+    for name, data in (extra_files or {}).items():
+        write_atomic(partial / name, data)
+        names.append(name)
+    content = {
+        **info,
+        "images": table.num_rows,
+        "digest": content_digest(info, table),
+        "files": {name: digest_file(partial / name) for name in names},
+    }
+    write_artifact(partial / "cohort.json", FORMAT, VERSION, content)
+    kept = {*names, "cohort.json"}
+    for file in [file for file in partial.rglob("*") if file.is_file()]:
+        if file.relative_to(partial).as_posix() not in kept:
+            file.unlink()
+    remove(partial / "parts")
+    os.replace(partial, path)
+    return Cohort.open(path)

@@ -1,20 +1,37 @@
-"""File formats, one module each: bytes to an `Image`, or an `Unreadable` that says why not."""
+"""File formats, one module each: a source to images, one by one, or an `Unreadable` that says why not.
 
-from collections.abc import Callable
+Readers are loaded when the first file of their kind is read: some bring large libraries with them.
+"""
 
-from synthcohort.formats import dicom, raster
-from synthcohort.formats.image import Image, Unreadable
+from collections.abc import Callable, Iterator
+from importlib import import_module
 
-__all__ = ["FORMATS", "Image", "Unreadable", "format_of"]
+from synthcohort.formats.image import Image, Place, ReadOptions, Refusal, Source, Unreadable
 
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe")
-# What is certainly an image and not read yet: refused by name rather than ignored.
+__all__ = ["FORMATS", "Image", "Place", "ReadOptions", "Refusal", "Source", "Unreadable", "format_of"]
+
+Reader = Callable[[Source, ReadOptions], Iterator[Image | Refusal]]
+
+TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
+SUFFIXES: dict[str, tuple[str, ...]] = {
+    "dicom": (".dcm", ".dicom", ".ima", ".dic"),
+    "nifti": (".nii", ".nii.gz", ".hdr"),
+    "slide": (".svs", ".ndpi", ".scn", ".qptiff", ".mrxs", ".vms", ".vmu", ".bif", ".svslide"),
+    "raster": (
+        ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".jp2", ".j2k", ".jpf", ".jpx",
+        ".j2c", ".jpc", *TIFF_SUFFIXES,
+    ),
+    "numpy": (".npz", ".npy"),
+    "parquet": (".parquet", ".parq"),
+}  # fmt: skip
+MAGICS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\0\0\0\x0cjP  ", b"GIF8", b"II*\0", b"MM\0*")  # of pictures
+# What is certainly an image and is not read: refused by name rather than ignored.
 OTHER_IMAGES = {
-    ".nii": "NIfTI", ".nii.gz": "NIfTI", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".gif": "GIF", ".webp": "WebP",
-    ".svs": "whole-slide", ".ndpi": "whole-slide", ".mrxs": "whole-slide", ".npz": "NumPy archive", ".npy": "NumPy",
-    ".zip": "zip archive", ".jp2": "JPEG 2000", ".mha": "MetaImage", ".mhd": "MetaImage", ".nrrd": "NRRD",
-    ".parquet": "parquet",
+    ".mha": "MetaImage", ".mhd": "MetaImage", ".nrrd": "NRRD", ".nhdr": "NRRD", ".mgz": "FreeSurfer",
+    ".mgh": "FreeSurfer", ".h5": "HDF5", ".hdf5": "HDF5", ".czi": "Zeiss CZI", ".lif": "Leica LIF",
+    ".nd2": "Nikon ND2", ".vsi": "Olympus VSI", ".heic": "HEIC", ".heif": "HEIC", ".avif": "AVIF",
+    ".psd": "Photoshop", ".svg": "SVG", ".pdf": "PDF", ".avi": "video", ".mp4": "video", ".mov": "video",
+    ".mkv": "video", ".wmv": "video",
 }  # fmt: skip
 
 
@@ -24,18 +41,41 @@ def format_of(name: str, head: bytes) -> str | None:
     The name decides what a file claims to be, so that a text file called .dcm is refused and not overlooked.
     """
     lower = name.lower()
-    if lower.endswith(DICOM_SUFFIXES):
-        return "dicom"
-    if lower.endswith(RASTER_SUFFIXES):
-        return "raster"
+    for kind, suffixes in SUFFIXES.items():
+        if lower.endswith(suffixes):
+            return kind
     other = next((word for suffix, word in OTHER_IMAGES.items() if lower.endswith(suffix)), None)
     if other:
         return f"unsupported:{other}"
     if head[128:132] == b"DICM":
         return "dicom"
-    if head.startswith((raster.PNG_MAGIC, raster.JPEG_MAGIC)):
-        return "raster"
-    return None
+    return "raster" if head.startswith(MAGICS) else None
 
 
-FORMATS: dict[str, Callable[[bytes], Image]] = {"dicom": dicom.read, "raster": raster.read}
+def _reader(module: str) -> Reader:
+    def read(source: Source, options: ReadOptions) -> Iterator[Image | Refusal]:
+        found: Iterator[Image | Refusal] = import_module(f"synthcohort.formats.{module}").read(source, options)
+        return found
+
+    return read
+
+
+def _picture(source: Source, options: ReadOptions) -> Iterator[Image | Refusal]:
+    """A picture, or a whole slide where a TIFF file is one."""
+    if source.name.lower().endswith(TIFF_SUFFIXES):
+        from synthcohort.formats import slide
+
+        if slide.is_slide(source):
+            return slide.read(source, options)
+    return FORMATS["flat"](source, options)
+
+
+FORMATS: dict[str, Reader] = {
+    "dicom": _reader("dicom"),
+    "nifti": _reader("nifti"),
+    "slide": _reader("slide"),
+    "raster": _picture,
+    "flat": _reader("raster"),
+    "numpy": _reader("medmnist"),
+    "parquet": _reader("table_images"),
+}

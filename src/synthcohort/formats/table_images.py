@@ -23,7 +23,7 @@ MOST_CELL_CHARACTERS, MOST_ROWS = 10_000, 2**26
 MOST_RATIO, RATIO_FROM_BYTES = 200, 50 * 2**20
 _USUAL = ("image", "images", "img", "picture", "scan", "image_bytes", "bytes", "content", "dicom")
 _SPLIT = re.compile(r"(train|validation|valid|val|test)(?=$|[-_.])")
-_READ = ("dicom", "raster", "tiff")  # what a cell may hold: images, and nothing that holds tables or archives again
+_READ = ("dicom", "raster")  # what a cell may hold: images, and nothing that holds tables or archives again
 
 
 def read(source: Source | Path | bytes, options: ReadOptions = ReadOptions()) -> Iterator[Image | Refusal]:  # noqa: B008
@@ -112,7 +112,7 @@ def _cell(value: Any, options: ReadOptions) -> Iterator[Image | Refusal]:
         yield Refusal("", "its bytes are no image that is read")
         return
     try:
-        yield from FORMATS[kind](Source("cell", data=data), options)
+        yield from FORMATS[kind if kind == "dicom" else "flat"](Source("cell", data=data), options)
     except Unreadable as refusal:
         yield Refusal("", str(refusal))
 

@@ -7,16 +7,22 @@ from typing import Any
 
 from synthcohort.core.cohort import ROLES
 from synthcohort.core.errors import ConfigError, InputError, Problem
-from synthcohort.ingest.columns import Label, find_labels, is_missing, main_label
+from synthcohort.ingest.columns import Label, find_labels, is_missing, main_label, names_somebody, own_words
 from synthcohort.ingest.config import IngestConfig, Shares
-from synthcohort.ingest.decode import Decoded
 from synthcohort.ingest.deidentify import Pseudonyms, parse_age, parse_laterality, parse_sex
 from synthcohort.ingest.source_table import SourceTable
 from synthcohort.ingest.split import Group, allocate, connected, parse_role, strata
+from synthcohort.ingest.survey import Survey
+from synthcohort.ingest.terms import OwnWords
 
 Row = Mapping[str, str]
 _PARSED: dict[str, Callable[[Any], Any]] = {"sex": parse_sex, "age": parse_age, "laterality": parse_laterality}
 _WORDS = ("modality", "body_part", "view", "ethnicity")
+# what the journal knows and a record takes over as it is
+_KEPT = (
+    "modality", "body_part", "view", "manufacturer", "laterality", "sex", "age", "frame", "source_digest",
+    "bits_stored", "pixel_spacing_mm", "window_center", "window_width",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -28,19 +34,20 @@ class Assigned:
     rows: tuple[Row | None, ...]
     columns: Mapping[str, str]  # role -> column of the table
     dropped: Mapping[str, str]  # column -> why it does not enter the cohort
-    patients: tuple[str | None, ...]  # raw, in memory only
+    patients: tuple[str | None, ...]  # pseudonyms
     groups: tuple[str, ...]  # each image's group, by a name that is raw and in memory only
     roles: tuple[str, ...]
     duplicates: int
     near_duplicates_may_cross: bool
     warnings: tuple[str, ...]
     words: frozenset[str]  # known text columns whose values are common enough to keep
+    own_words: OwnWords | None  # captions that are shared by enough patients to be kept
     config: IngestConfig
 
-    def record(self, i: int, image: Decoded, pseudonyms: Pseudonyms) -> dict[str, Any]:
-        """The standard and label columns of image `i`; what is not known is absent."""
+    def record(self, i: int, found: Mapping[str, Any], pseudonyms: Pseudonyms) -> dict[str, Any]:
+        """The standard and label columns of image `i` from its row of the journal; what is not known is absent."""
         row = self.rows[i] or {}
-        record: dict[str, Any] = dict(image.facts)
+        record = {name: found[name] for name in _KEPT if found[name] is not None}
         for name in ("modality", "body_part"):
             record.setdefault(name, getattr(self.config, name) or None)
         for role, column in self.columns.items():
@@ -57,36 +64,32 @@ class Assigned:
                 record["site"] = pseudonyms.site(value)
             elif role == "caption" and self.config.keep_captions:
                 record["caption"] = value
+        if self.own_words and not is_missing(value := row.get(self.own_words.column, "")):
+            record["caption"] = self.own_words.text(value)
         for label in self.labels:
             record[label.label.name] = label.parse(row.get(label.column, ""))
-        patient, series = self.patients[i], image.identifiers.get("series_uid")
-        record |= {
-            "patient_id": pseudonyms.patient(patient) if patient is not None else None,
+        return record | {
+            "patient_id": self.patients[i],
             "group_id": pseudonyms.group(self.groups[i]),
-            "series_id": pseudonyms.series(series) if series else None,
+            "series_id": found["series"],
             "split": self.roles[i],
-            "source_digest": image.source_digest,
-            "pixel_spacing_mm": list(image.pixel_spacing_mm) if image.pixel_spacing_mm else None,
-            "bits_stored": image.bits_stored,
-            "window_center": image.window[0] if image.window else None,
-            "window_width": image.window[1] if image.window else None,
             "derived_from_real": True,
         }
-        return record
 
 
 def assign(
-    images: Sequence[Decoded], rows: Sequence[Row | None], table: SourceTable, config: IngestConfig, seed: int
-) -> Assigned:
-    """Groups images by patient, given groups and exact copies, and gives every group one role."""
+    survey: Survey, rows: Sequence[Row | None], table: SourceTable, pseudonyms: Pseudonyms, config: IngestConfig,
+    seed: int, alike: Sequence[Sequence[int]] = (),
+) -> Assigned:  # fmt: skip
+    """Groups images by patient, given groups, copies and near-duplicates (`alike`), and gives every group one role."""
     columns = dict(table.mapped.known)
     warnings: list[str] = []
     dropped: dict[str, str] = {}
     rest = list(table.mapped.rest)
     if "split" in columns and not _is_split(columns["split"], rows, config):
         rest.append(columns.pop("split"))
-    patients = tuple(_patient(image, row, columns) for image, row in zip(images, rows, strict=True))
-    keys = [_keys(image, row, patient, columns) for image, row, patient in zip(images, rows, patients, strict=True)]
+    patients = _patients(survey, rows, columns, pseudonyms)
+    keys = _keys(survey, rows, patients, columns, alike)
     components = connected(keys)
     component_of = {i: c for c, members in enumerate(components) for i in members}
     persons: list[Hashable] = [p if p is not None else ("group", component_of[i]) for i, p in enumerate(patients)]
@@ -98,12 +101,16 @@ def assign(
     for role in _WORDS:
         if role in columns and role not in words:
             dropped[columns[role]] = "too many of its values belong to few patients, as in free text"
-    if "caption" in columns and not config.keep_captions:
+    others = [column for column in rest if not names_somebody(column)]
+    words_kept = None if config.keep_captions else own_words(columns.get("caption"), others, rows, persons)
+    warnings += words_kept.said(rows) if words_kept else []
+    if "caption" in columns and not config.keep_captions and words_kept is None:
         dropped[columns["caption"]] = "free text may name people; --set ingest.keep_captions=true when it does not"
     warnings += _misunderstood(rows, columns)
 
     values = [main.parse(row[main.column]) if main and row else None for row in rows]
-    names = [min(images[i].name for i in members) for members in components]
+    own = [survey.name(i) for i in range(len(survey))]
+    names = [min(own[i] for i in members) for members in components]
     groups = [
         Group(members, stratum, name)
         for members, stratum, name in zip(components, strata(components, values), names, strict=True)
@@ -112,11 +119,10 @@ def assign(
         roles = _given_roles(groups, rows, columns["split"], config.shares, seed, warnings)
     else:
         roles = allocate(groups, _shares(config.shares), seed)
-    counts = Counter(image.content_digest for image in images)
+    counts = Counter(survey.column("content_digest"))
     unknown = sum(patient is None for patient in patients)
     by_group = "group_id" in columns
-    crossing = unknown > 0 and not by_group
-    warnings += _said(images, unknown, by_group, groups, roles, config, main)
+    warnings += _said(survey, unknown, by_group, groups, roles, config, main)
     return Assigned(
         labels=tuple(labels),
         main=main,
@@ -124,34 +130,51 @@ def assign(
         columns=columns,
         dropped=dict(sorted(dropped.items())),
         patients=patients,
-        groups=tuple(names[component_of[i]] for i in range(len(images))),
-        roles=tuple(roles[names[component_of[i]]] for i in range(len(images))),
+        groups=tuple(names[component_of[i]] for i in range(len(survey))),
+        roles=tuple(roles[names[component_of[i]]] for i in range(len(survey))),
         duplicates=sum(n - 1 for n in counts.values()),
-        near_duplicates_may_cross=crossing,
+        near_duplicates_may_cross=unknown > 0 and not by_group and config.near_duplicates != "group",
         warnings=tuple(warnings),
         words=words,
+        own_words=words_kept,
         config=config,
     )
 
 
-def _patient(image: Decoded, row: Row | None, columns: Mapping[str, str]) -> str | None:
-    """The raw patient id: the table's, else the header's."""
-    value = row.get(columns.get("patient_id", ""), "") if row else ""
-    if is_missing(value):
-        value = image.identifiers.get("patient_id", "")
-    return None if is_missing(value) else value.strip()
+def _patients(
+    survey: Survey, rows: Sequence[Row | None], columns: Mapping[str, str], pseudonyms: Pseudonyms
+) -> tuple[str | None, ...]:
+    """Each image's patient: the table's, else the header's, as a pseudonym."""
+    column = columns.get("patient_id", "")
+    known: dict[str, str] = {}
+
+    def of(row: Row | None, header: str | None) -> str | None:
+        value = row.get(column, "") if row else ""
+        if is_missing(value):
+            return header
+        return known.setdefault(value, pseudonyms.patient(value))
+
+    return tuple(of(row, header) for row, header in zip(rows, survey.column("patient"), strict=True))
 
 
-def _keys(image: Decoded, row: Row | None, patient: str | None, columns: Mapping[str, str]) -> list[Hashable]:
-    """Whatever ties this image to others."""
-    keys: list[Hashable] = [("pixels", image.content_digest)]
-    if patient is not None:
-        keys.append(("patient", patient))
-    elif image.identifiers.get("series_uid"):
-        keys.append(("series", image.identifiers["series_uid"]))
-    group = row.get(columns.get("group_id", ""), "") if row else ""
-    if not is_missing(group):
-        keys.append(("group", group))
+def _keys(
+    survey: Survey, rows: Sequence[Row | None], patients: Sequence[str | None], columns: Mapping[str, str],
+    alike: Sequence[Sequence[int]],
+) -> list[list[Hashable]]:  # fmt: skip
+    """Whatever ties each image to others."""
+    keys: list[list[Hashable]] = [[("pixels", digest)] for digest in survey.column("content_digest")]
+    group_column = columns.get("group_id", "")
+    for own, row, patient, series in zip(keys, rows, patients, survey.column("series"), strict=True):
+        if patient is not None:
+            own.append(("patient", patient))
+        if series is not None:
+            own.append(("series", series))
+        group = row.get(group_column, "") if row else ""
+        if not is_missing(group):
+            own.append(("group", group))
+    for number, members in enumerate(alike):
+        for i in members:
+            keys[i].append(("alike", number))
     return keys
 
 
@@ -235,23 +258,25 @@ def _given_roles(
 
 
 def _said(
-    images: Sequence[Decoded], unknown: int, by_group: bool, groups: Sequence[Group], roles: Mapping[str, str],
+    survey: Survey, unknown: int, by_group: bool, groups: Sequence[Group], roles: Mapping[str, str],
     config: IngestConfig, main: Label | None,
 ) -> list[str]:  # fmt: skip
     """What the owner must know about this cohort, in sentences."""
     warnings = []
-    if unknown == len(images) and by_group:
+    if unknown == len(survey) and by_group:
         warnings.append("no patient ids: split by the given groups; patients with several groups may cross the roles")
     elif unknown:
-        every = "no patient ids" if unknown == len(images) else f"no patient id for {unknown} images"
+        every = "no patient ids" if unknown == len(survey) else f"no patient id for {unknown} images"
+        grouped = config.near_duplicates == "group"
+        kept = "near-duplicates are kept together, but " if grouped else "near-duplicates and "
         warnings.append(
-            f"{every}: each such image is its own group, so that near-duplicates and other images of the same patient "
-            "may lie in training and test at once; scores and privacy findings on this cohort are weaker for it"
+            f"{every}: {kept}other images of the same patient may lie in training and test at once; scores and privacy "
+            "findings on this cohort are weaker for it"
         )
     empty = [role for role in ROLES if getattr(config.shares, role) > 0 and role not in set(roles.values())]
     if empty:
         warnings.append(f"too few groups ({len(groups)}): no image has the role {', '.join(empty)}")
-    kinds = Counter(image.kind for image in images)
+    kinds = Counter(zip(survey.column("dtype"), survey.column("channels"), strict=True))
     if len(kinds) > 1:
         parts = ", ".join(f"{n} of {'gray' if k[1] == 1 else 'color'} {k[0]}" for k, n in sorted(kinds.items()))
         warnings.append(f"images of several kinds: {parts}; models are trained on one kind")

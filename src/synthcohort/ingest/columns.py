@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -11,11 +11,11 @@ from synthcohort.core.errors import ConfigError, Problem
 from synthcohort.ingest.config import Columns, IngestConfig
 from synthcohort.ingest.deidentify import parse_age, parse_laterality, parse_sex
 from synthcohort.ingest.table import FileIndex, Table
-from synthcohort.ingest.terms import OwnWords, Terms, find_terms, is_missing, looks_identifying, own_words, split_terms
+from synthcohort.ingest.terms import Terms, find_terms, is_missing, looks_identifying, own_words, split_terms
 from synthcohort.ingest.vocabulary import COLUMN_NAMES, DOUBTFUL_IDS, IDENTIFYING
 
 __all__ = [
-    "Label", "Mapped", "captions_shared", "find_labels", "is_missing", "label_name", "main_label", "map_columns",
+    "Label", "Mapped", "find_labels", "is_missing", "label_name", "main_label", "map_columns", "names_somebody",
     "own_words", "plain_name",
 ]  # fmt: skip
 
@@ -144,7 +144,7 @@ def find_labels(
     notes: list[str] = []
     for column in columns:
         asked = column in config.labels or label_name(column) in config.labels
-        named = _identifies(column)
+        named = names_somebody(column)
         terms = find_terms(column, rows, groups) if asked or not named else None
         indicators = _indicators(terms, {label.label.name for label in labels}) if terms else []
         if config.labels:
@@ -170,7 +170,8 @@ def find_labels(
     return labels, dropped, notes
 
 
-def _identifies(column: str) -> bool:
+def names_somebody(column: str) -> bool:
+    """Whether a column's name says that its values may tell who somebody is."""
     return bool(set(re.split(r"[\W_]+", _spaced(column))) & IDENTIFYING)
 
 
@@ -276,10 +277,3 @@ def main_label(labels: Sequence[Label], asked: str) -> Label | None:
         return len(MAIN_LABEL_WORDS), 0, position
 
     return min(enumerate(labels), key=rank)[1] if labels else None
-
-
-def captions_shared(
-    column: str, rows: Sequence[Mapping[str, str] | None], groups: Sequence[Hashable]
-) -> OwnWords | None:
-    """What of a caption column may be kept without anybody's word for it; None when it is free text."""
-    return own_words(column, (), rows, groups)

@@ -1,11 +1,13 @@
 """Settings of ingest: the `[ingest]` section of a study file."""
 
 import math
+import re
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from synthcohort.core.errors import ConfigError, Problem
 from synthcohort.imaging.geometry import Fit
+from synthcohort.ingest.dicomweb_config import DicomwebConfig
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,31 @@ class Shares:
 
 
 @dataclass(frozen=True)
+class Tiles:
+    """Which tiles of a whole-slide image are taken."""
+
+    size: int = 256  # rows and columns
+    microns_per_pixel: float | None = None  # None takes the level nearest to 0.5
+    most: int = 200  # of one slide, spread over its tissue
+    tissue: float = 0.5  # least share of a tile that must be tissue
+
+    def __post_init__(self) -> None:
+        checks = [
+            ("size", 16 <= self.size <= 4096, "16 to 4096"),
+            ("microns_per_pixel", self.microns_per_pixel is None or self.microns_per_pixel > 0, "more than 0"),
+            ("most", self.most >= 1, "1 or more"),
+            ("tissue", 0 <= self.tissue <= 1, "0 to 1"),
+        ]
+        problems = [
+            Problem(f"setting ingest.tiles.{name}", str(getattr(self, name)), allowed)
+            for name, good, allowed in checks
+            if not good
+        ]
+        if problems:
+            raise ConfigError(*problems)
+
+
+@dataclass(frozen=True)
 class IngestConfig:
     """How files become a cohort."""
 
@@ -63,6 +90,18 @@ class IngestConfig:
     label: str = ""  # the main label, by which the split is stratified; empty takes the likeliest
     labels: tuple[str, ...] = ()  # label columns; empty takes every column that looks like one
     keep_captions: bool = False  # captions are free text and may name people: kept only when you know they do not
+    folders: Literal["auto", "label", "patient", "ignore"] = "auto"  # what folder names mean where no table is
+    slices: str = "all"  # of a volume: all, middle, or every:N (the middle one and every N-th from it)
+    tiles: Tiles = field(default_factory=Tiles)
+    # Text burned into pixels. quarantine: such images are refused; blank: the text is painted over; unchecked: nobody
+    # looks, and the cohort says so. Images whose header rules text out are not looked at.
+    pixel_text: Literal["quarantine", "blank", "unchecked"] = "quarantine"
+    markers: Literal["keep", "blank", "text"] = "keep"  # laterality markers (R, L): kept, painted over, or text
+    # Near-duplicates. group: kept in one role; report: only counted; off: not looked for
+    near_duplicates: Literal["group", "report", "off"] = "group"
+    captions: str = ""  # a TOML file of caption templates; empty takes the built-in ones, - writes no captions
+    headers: Literal["none", "clean"] = "none"  # keep DICOM headers, de-identified after PS3.15 Annex E, in the cohort
+    dates: Literal["remove", "shift"] = "remove"  # in kept headers: shift keeps the days between a patient's studies
     given_split: Literal["respect", "ignore"] = "respect"  # a split column of the table
     shares: Shares = field(default_factory=Shares)
     modality: str = ""  # for images whose file and table do not say, for example DX
@@ -71,6 +110,7 @@ class IngestConfig:
     # `seed`: derived from the seed, so that all can be repeated anywhere; no secret, only for public or made-up data.
     key: Literal["random", "seed"] = "random"
     key_file: str = ""  # an existing key to share pseudonyms between cohorts; empty is `<out>.key`
+    dicomweb: DicomwebConfig = field(default_factory=DicomwebConfig)  # for SOURCE dicomweb:URL
     workers: int = 0  # processes that decode; 0 chooses by the amount of work
 
     def __post_init__(self) -> None:
@@ -78,6 +118,8 @@ class IngestConfig:
         sizes = self.size if isinstance(self.size, tuple) else (self.size,)
         if self.size != 0 and not all(8 <= n <= 8192 for n in sizes):
             problems.append(Problem("setting ingest.size", str(self.size), "0 (native), or 8 to 8192"))
+        if self.slices not in ("all", "middle") and not re.fullmatch(r"every:[1-9]\d{0,3}", self.slices):
+            problems.append(Problem("setting ingest.slices", repr(self.slices), "all, middle, or every:N"))
         if self.workers < 0:
             problems.append(Problem("setting ingest.workers", str(self.workers), "0 (chosen) or more"))
         if self.key == "seed" and self.key_file:

@@ -1,144 +1,149 @@
-"""Decoding files to what a record needs, in this process or in several, always in the order of the list."""
+"""One source file to standardized images, with what a record needs to know of each."""
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
-from multiprocessing import get_context
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from synthcohort.core.files import digest_array
-from synthcohort.formats import FORMATS, Unreadable
-from synthcohort.imaging.geometry import Fit, placement
+from synthcohort.formats import FORMATS, Image, Place, ReadOptions, Refusal, Unreadable
+from synthcohort.imaging.fingerprint import Fingerprint, fingerprint
+from synthcohort.imaging.geometry import Fit, Placement, placement
 from synthcohort.imaging.intensity import value_range_of
+from synthcohort.ingest.archive import open_source
 from synthcohort.ingest.deidentify import Pseudonyms, clean_facts
 from synthcohort.ingest.scan import SourceFile
 
-POOL_BYTES = 300 * 2**20  # below this much to read, starting processes costs more than it gains
-CHUNK, CHUNKS_AHEAD = 16, 3
-MOST_WORKERS = 8
+if TYPE_CHECKING:  # loaded where they are used: most processes that decode need neither
+    from synthcohort.ingest.header_profile import HeaderOptions
+    from synthcohort.ingest.pixel_text import TextPolicy
+
+READ_WHOLE = 256 * 2**20  # larger files are left to their reader, and have no source digest
 
 
 @dataclass(frozen=True)
 class Task:
-    """How to decode: where the files are, the size wanted, and the key that source digests are made with."""
+    """How files are decoded: where they lie, what is wanted, and the key of all pseudonyms. Travels to each worker."""
 
     root: Path
     size: tuple[int, int] | None
     fit: Fit
     key: bytes
+    read: ReadOptions = field(default_factory=ReadOptions)
+    text: "TextPolicy | None" = None  # how burned-in text is looked for; None: it is not
+    fingerprints: bool = True
+    headers: "HeaderOptions | None" = None  # keep de-identified headers; None: no header is kept
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One image, standardized, and what is known of it. `identifiers` are raw and stay in memory."""
+    """One image, standardized, and what is known of it: pseudonyms, facts that passed the lists, checked numbers."""
 
-    name: str
-    pixels: np.ndarray | None  # None once they were let go to save memory
-    content_digest: str  # of the decoded pixels before resizing: finds exact copies
-    source_digest: str
-    bits_stored: int
-    pixel_spacing_mm: tuple[float, float] | None
-    window: tuple[float, float] | None
-    facts: Mapping[str, Any]
-    dropped_facts: tuple[str, ...]
-    identifiers: Mapping[str, str]
-    notes: tuple[str, ...]
-    kind: tuple[str, int]  # dtype and channels
-    nbytes: int
-
-    def without_pixels(self) -> "Decoded":
-        return replace(self, pixels=None)
+    part: str
+    pixels: np.ndarray
+    facts: Mapping[str, Any]  # columns of the journal
+    fingerprint: Fingerprint | None
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A refused file and the reason."""
+    """A refused image, or with an empty `part` a whole file, and the reason."""
 
-    name: str
+    part: str
     reason: str
 
 
-def decode(file: SourceFile, task: Task) -> Decoded | Failed:
-    """Reads and standardizes one file."""
+def decode(file: SourceFile, task: Task) -> Iterator[Decoded | Failed]:
+    """Reads a file's images one by one; every image of it is yielded once, taken or refused."""
     kind, _, word = file.format.partition(":")
     if word:
-        return Failed(file.name, f"{word} files are not supported yet")
+        yield Failed("", f"{word} files are not supported")
+        return
+    pseudonyms = Pseudonyms(task.key)
     try:
-        data = (task.root / file.name).read_bytes()
-    except OSError as error:
-        return Failed(file.name, f"cannot be read ({error.strerror})")
-    try:
-        image = FORMATS[kind](data)
+        source = open_source(task.root, file)
+        digest = None
+        if file.size <= READ_WHOLE:  # once from disk, for the digest and for the reader
+            source = replace(source, data=source.read())
+            digest = pseudonyms.source(source.read())
+        seen = False
+        for item in FORMATS[kind](source, task.read):
+            seen = True
+            if isinstance(item, Refusal):
+                yield Failed(item.part, item.reason)
+            else:
+                yield _standardized(file, item, digest, pseudonyms, task)
+        if not seen:
+            yield Failed("", "holds no image")
     except Unreadable as refusal:
-        return Failed(file.name, str(refusal))
-    pixels, spacing = image.pixels, image.pixel_spacing_mm
+        yield Failed("", str(refusal))
+    except MemoryError:
+        yield Failed("", "too large for this machine's memory")
+
+
+def _standardized(
+    file: SourceFile, image: Image, source_digest: str | None, pseudonyms: Pseudonyms, task: Task
+) -> Decoded | Failed:
+    pixels, notes = image.pixels, list(image.notes)
     content = digest_array(pixels)
+    if task.text is not None and image.may_carry_text:
+        from synthcohort.ingest.pixel_text import available, screen
+
+        if (lacking := available()) is not None:
+            return Failed(image.part, f"may carry burned-in text, which cannot be looked for: {lacking}")
+        screened = screen(pixels, task.text, image.window)
+        if screened.pixels is None:
+            return Failed(image.part, "text is burned into its pixels")
+        pixels = screened.pixels
+        if screened.outcome == "blanked":
+            notes.append("burned-in text painted over")
+        if any(box.kind == "marker" for box in screened.boxes):
+            notes.append("carries a laterality or position marker")
+    mark = fingerprint(pixels) if task.fingerprints else None
+    spacing, where = image.pixel_spacing_mm, image.place
     if task.size:
         fill = value_range_of(pixels.dtype, image.bits_stored).low
-        place = placement((pixels.shape[0], pixels.shape[1]), task.size, task.fit, fill)
-        spacing = spacing and place.spacing(spacing)
-        pixels = place.apply(pixels)
+        placed = placement((pixels.shape[0], pixels.shape[1]), task.size, task.fit, fill)
+        where = where and spacing and _moved(where, spacing, placed)
+        spacing = spacing and placed.spacing(spacing)
+        pixels = placed.apply(pixels)
     facts, dropped = clean_facts(image.facts)
-    return Decoded(
-        name=file.name,
-        pixels=pixels,
-        content_digest=content,
-        source_digest=Pseudonyms(task.key).source(data),
-        bits_stored=image.bits_stored,
-        pixel_spacing_mm=spacing,
-        window=image.window,
-        facts=facts,
-        dropped_facts=tuple(dropped),
-        identifiers=image.identifiers,
-        notes=image.notes,
-        kind=(pixels.dtype.name, 1 if pixels.ndim == 2 else pixels.shape[2]),
-        nbytes=pixels.nbytes,
-    )
+    raw = image.identifiers
+    header = None
+    if task.headers is not None and image.header is not None:
+        from synthcohort.ingest.header_profile import deidentify, to_json
+
+        header = to_json(deidentify(image.header, pseudonyms, task.headers)[0])
+    columns = facts | {
+        "image_id": pseudonyms.image(file.name if not image.part else f"{file.name}\0{image.part}"),
+        "content_digest": content,
+        "source_digest": source_digest,
+        "frame": image.frame,
+        "bits_stored": image.bits_stored,
+        "pixel_spacing_mm": list(spacing) if spacing else None,
+        "window_center": image.window[0] if image.window else None,
+        "window_width": image.window[1] if image.window else None,
+        "dropped_facts": dropped,
+        "notes": notes,
+        "patient": pseudonyms.patient(raw["patient_id"]) if raw.get("patient_id") else None,
+        "sop": pseudonyms.instance(raw["sop_instance_uid"]) if raw.get("sop_instance_uid") else None,
+        "series": pseudonyms.series(raw["series_uid"]) if raw.get("series_uid") else None,
+        "position_mm": list(where.position_mm) if where else None,
+        "orientation": list(where.orientation) if where else None,
+        "row": json.dumps(dict(image.row)) if image.row else None,
+        "header": header,
+        "dtype": pixels.dtype.name,
+        "nbytes": pixels.nbytes,
+    }
+    return Decoded(image.part, np.ascontiguousarray(pixels), columns, mark)
 
 
-def _decode_chunk(files: Sequence[SourceFile], task: Task) -> list[Decoded | Failed]:
-    return [decode(file, task) for file in files]
-
-
-def decode_all(
-    files: Sequence[SourceFile], task: Task, workers: int = 0, warn: Callable[[str], None] = lambda text: None
-) -> Iterator[Decoded | Failed]:
-    """Decodes all files in order; `workers` 0 chooses by their size. A few chunks at most are held in memory."""
-    workers = workers or choose_workers(sum(file.size for file in files))
-    if workers == 1 or len(files) <= CHUNK:
-        yield from (decode(file, task) for file in files)
-        return
-    chunks = [files[i : i + CHUNK] for i in range(0, len(files), CHUNK)]
-    finished = 0
-    try:
-        # `spawn`, because a fork would copy threads of other libraries in an unknown state.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            ahead: deque[Future[list[Decoded | Failed]]] = deque()
-            waiting = iter(chunks)
-            for chunk in waiting:
-                ahead.append(pool.submit(_decode_chunk, chunk, task))
-                if len(ahead) > CHUNKS_AHEAD * workers:
-                    break
-            while ahead:
-                results = ahead.popleft().result()
-                for chunk in waiting:
-                    ahead.append(pool.submit(_decode_chunk, chunk, task))
-                    break
-                finished += 1
-                yield from results
-    except BrokenProcessPool:
-        warn("decoding goes on in one process: the others could not be started or were killed")
-        for chunk in chunks[finished:]:
-            yield from _decode_chunk(chunk, task)
-
-
-def choose_workers(num_bytes: int) -> int:
-    """Processes to decode so many bytes of files."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_WORKERS) if num_bytes >= POOL_BYTES else 1
+def _moved(place: Place, spacing: tuple[float, float], placed: Placement) -> Place:
+    """The place of the standardized slice: the center of its first pixel lies elsewhere than the source's."""
+    row, column = placed.to_source([0.5, 0.5]) - 0.5
+    along, down = np.array(place.orientation[:3]), np.array(place.orientation[3:])
+    position = np.array(place.position_mm) + along * column * spacing[1] + down * row * spacing[0]
+    return replace(place, position_mm=(float(position[0]), float(position[1]), float(position[2])))

@@ -18,7 +18,7 @@ AMBIGUOUS = "the table has several rows for it that differ, or names it only as 
 UNLISTED = "the table does not name it"
 USUAL_NAMES = ("metadata.csv", "metadata.tsv", "labels.csv", "train.csv", "data.csv")
 FOLDERS, CARRIED = "names of folders", "the images' own"  # stand where a table's name would
-PLAIN_FORMATS = ("dicom", "raster", "tiff", "slide")  # files of these bring no rows with them
+PLAIN_FORMATS = ("dicom", "raster", "slide")  # files of these bring no rows with them
 
 
 @dataclass(frozen=True)

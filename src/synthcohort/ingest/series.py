@@ -1,0 +1,77 @@
+"""The volumes of a cohort: slices assembled from the journal, the rule for slices, the file that tells of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from synthcohort.core.cohort import VOLUMES_FORMAT, VOLUMES_VERSION
+from synthcohort.core.errors import InputError
+from synthcohort.core.files import json_text
+from synthcohort.formats.image import Place
+from synthcohort.ingest.stacks import SliceRecord
+from synthcohort.ingest.survey import Survey
+from synthcohort.ingest.volumes import LEAST_SLICES, Volume, affine_lps, assemble, pick, volume_report
+
+LEFT_OUT = "left out by ingest.slices"
+
+
+def volumes_of(survey: Survey) -> list[Volume]:
+    """Volumes of the images that have a place in a series."""
+    names = ("series", "position_mm", "orientation", "rows", "columns", "pixel_spacing_mm", "frame", "content_digest")
+    records = []
+    for i, (series, position, orientation, rows, columns, spacing, frame, digest) in enumerate(
+        zip(*(survey.column(name) for name in names), strict=True)
+    ):
+        if series is None or position is None:
+            continue
+        records.append(
+            SliceRecord(
+                i,
+                series,
+                Place(tuple(position), tuple(orientation)),
+                (rows, columns),
+                tuple(spacing) if spacing else None,
+                number=frame,
+                pixels_digest=digest,
+            )
+        )
+    return assemble(records) if records else []
+
+
+def left_out(survey: Survey, volumes: Sequence[Volume], rule: str) -> dict[int, str]:
+    """Slices that the rule does not take, of volumes whose slices are files; readers apply it to files of many."""
+    frames = survey.column("frame")
+    refused: dict[int, str] = {}
+    for volume in volumes:
+        if len(volume.indices) >= LEAST_SLICES and all(frames[i] is None for i in volume.indices):
+            taken = set(pick(volume, rule))
+            refused |= dict.fromkeys((i for i in (*volume.indices, *volume.set_aside) if i not in taken), LEFT_OUT)
+    return refused
+
+
+def places_in(volumes: Sequence[Volume]) -> dict[int, int]:
+    """The number of each slice in its volume, from 0, by its position in the survey."""
+    return {i: number for volume in volumes for number, i in enumerate(volume.indices)}
+
+
+def summary(volumes: Sequence[Volume]) -> dict[str, Any]:
+    """Counts for the result and the profile."""
+    report = volume_report(volumes)
+    return {name: report[name] for name in ("series", "volumes", "regular", "slices", "set_aside", "findings")}
+
+
+def volumes_file(volumes: Sequence[Volume], image_ids: Sequence[str]) -> str:
+    """volumes.json: every volume with its images in order and, where it lies on a lattice, its affine."""
+    each = volume_report(volumes)["each"]
+    content = [
+        {**said, "image_ids": [image_ids[i] for i in volume.indices], "affine_lps": _affine(volume)}
+        for volume, said in zip(volumes, each, strict=True)
+    ]
+    head: Mapping[str, Any] = {"format": f"synthcohort.{VOLUMES_FORMAT}", "version": VOLUMES_VERSION}
+    return json_text({**head, "volumes": content})
+
+
+def _affine(volume: Volume) -> list[list[float]] | None:
+    try:
+        return [[float(x) for x in row] for row in affine_lps(volume)]
+    except InputError:
+        return None
