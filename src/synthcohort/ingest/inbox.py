@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from synthcohort.core.files import remove
@@ -127,6 +128,16 @@ def _raw_text(ds: pydicom.Dataset, tag: int) -> str:
     return text.rstrip("\0 ").strip()
 
 
+def _ends_well(ds: pydicom.Dataset, size: int) -> bool:
+    """Whether a file without pixel data ends where its last element does, and is none that should have pixels."""
+    if "Rows" in ds and "PixelDataProviderURL" not in ds:
+        return False
+    last = ds.get_item(max(ds.keys()))
+    if not isinstance(last, RawDataElement) or last.length == _UNDEFINED:
+        return True  # a sequence that says its own end
+    return last.value_tell + last.length == size
+
+
 def _is_whole(file: BinaryIO, ds: pydicom.Dataset) -> bool:
     """Whether the file goes on to the end of its pixel data, or of its last element where it has none."""
     end = file.tell()
@@ -135,8 +146,10 @@ def _is_whole(file: BinaryIO, ds: pydicom.Dataset) -> bool:
     implicit, little = ds.original_encoding
     order: Literal["little", "big"] = "little" if little else "big"
     head = file.read(12)
+    if end == size:
+        return _ends_well(ds, size)
     if len(head) < 8:
-        return not head
+        return False
     tag = (int.from_bytes(head[:2], order) << 16) + int.from_bytes(head[2:4], order)
     if tag not in _PIXELS:
         return False  # the header ends in the middle of an element
