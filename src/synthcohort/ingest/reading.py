@@ -30,7 +30,7 @@ LEAST_SECONDS = 120.0  # a chunk gets this, and a second for each MiB
 Chunk = Sequence[tuple[int, SourceFile]]
 
 
-def chunked(files: Chunk) -> list[Chunk]:
+def chunked(files: Chunk) -> Sequence[Chunk]:
     """Cuts the list so that a chunk is about CHUNK_BYTES; by sizes alone, so that every run cuts alike."""
     chunks: list[list[tuple[int, SourceFile]]] = []
     held = 0

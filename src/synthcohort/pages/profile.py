@@ -63,6 +63,7 @@ def render_profile(cohort: Cohort, result: Mapping[str, Any]) -> str:
         cohort=cohort,
         result=result,
         roles=_roles(result),
+        known_patients=any(part["patients"] for part in result["roles"].values()),
         labels=[_field(cohort, name, label) for name, label in cohort.labels.items()],
         attributes=[field for name in ATTRIBUTES if (field := _field(cohort, name)).known],
         absent=[name for name in (*ATTRIBUTES, "age", "pixel_spacing_mm", "caption") if not _known(cohort, name)],

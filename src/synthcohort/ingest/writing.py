@@ -1,0 +1,141 @@
+"""Writing the cohort: records from the plan, shards without refused images, and the files beside them."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from synthcohort.core.cohort import Cohort, partial_path, record_schema, shard_name
+from synthcohort.core.cohort_writer import publish
+from synthcohort.core.files import atomic_path
+from synthcohort.ingest.caption import Captioner, choose
+from synthcohort.ingest.config import IngestConfig
+from synthcohort.ingest.journal import SPAN, part_path
+from synthcohort.ingest.plan import Job, Plan
+from synthcohort.ingest.series import places_in, volumes_file
+from synthcohort.ingest.survey import Survey
+from synthcohort.ingest.vocabulary import VIEWS
+from synthcohort.pages.profile import render_profile
+
+IN_PROVENANCE = (
+    "found", "taken", "refused", "refused_because", "ignored", "duplicates", "near_duplicates", "volumes", "columns",
+    "dropped", "changes",
+)  # fmt: skip
+COMPACTED = SPAN // 2  # added to the number of a shard that was written again without refused images
+
+
+def write(job: Job, out: Path, plan: Plan, result: Mapping[str, Any]) -> None:
+    partial, found, assigned = partial_path(out), plan.found, plan.assigned
+    schema = record_schema(label.label for label in assigned.labels)
+    moved = _compact(partial, found)
+    table = pa.concat_tables(
+        pa.Table.from_pylist(batch, schema=schema) for batch in _records(job, plan, moved)
+    ).sort_by("image_id")
+    provenance = {
+        "stage": "ingest", "config": job.asked, "seed": job.seed, "key": job.config.key,
+        "key_id": job.pseudonyms.key_id, **{name: result[name] for name in IN_PROVENANCE},
+    }  # fmt: skip
+    labels = [label.label for label in assigned.labels]
+    info = {
+        "name": job.config.name or out.name,
+        "origin": "real",
+        "labels": [{"name": x.name, "kind": x.kind, "values": list(x.values)} for x in labels],
+        "provenance": provenance,
+        "main_label": assigned.main.label.name if assigned.main else None,
+        "roles": result["roles"],
+        "warnings": result["warnings"],
+        "near_duplicates_may_cross": assigned.near_duplicates_may_cross,
+    }
+    extra: dict[str, str | bytes] = {"refused.csv": _refused_csv(job, plan)}
+    if plan.volumes:
+        extra["volumes.json"] = volumes_file(plan.volumes, found.column("image_id"))
+    if job.task.headers is not None:
+        extra["headers.jsonl"] = _headers(partial, len(job.chunks), set(table.column("image_id").to_pylist()))
+    extra["profile.html"] = render_profile(Cohort(partial, info, table), result)
+    shards = sorted(set(table.column("shard").to_pylist()))
+    publish(partial, out, info, table, shards, extra)
+
+
+def _records(job: Job, plan: Plan, moved: Mapping[tuple[int, int], tuple[int, int]]) -> Iterator[list[dict[str, Any]]]:
+    """The records, a batch at a time."""
+    batch: list[dict[str, Any]] = []
+    same = ("image_id", "pixels_digest", "rows", "columns", "channels")
+    numbers = places_in(plan.volumes)
+    planes = {i: volume.plane.upper() for volume in plan.volumes for i in volume.indices}
+    labels = [label.label for label in plan.assigned.labels]
+    captioner = captioner_of(job.config)
+    for i, row in enumerate(plan.found.rows()):
+        place = (row["shard"], row["shard_row"])
+        shard, shard_row = moved.get(place, place)
+        record = plan.assigned.record(i, row, job.pseudonyms) | {name: row[name] for name in same}
+        if i in numbers:
+            record["frame"] = numbers[i]
+            if planes[i] in VIEWS:
+                record.setdefault("view", planes[i])
+        if captioner is not None:
+            phrasings = captioner.captions(record, labels, record.get("caption"))
+            record["phrasings"] = list(phrasings)
+            if not record.get("caption"):
+                record["caption"] = choose(row["image_id"], phrasings)
+        batch.append(record | {"shard": shard, "shard_row": shard_row})
+        if len(batch) == 1000:
+            yield batch
+            batch = []
+    yield batch
+
+
+def _compact(partial: Path, found: Survey) -> dict[tuple[int, int], tuple[int, int]]:
+    """Writes shards that hold refused images again without them, so that no pixel of these stays in the cohort.
+
+    Returns the new (shard, row) of every image that moved.
+    """
+    rows_of: dict[int, list[int]] = {}
+    for shard, row in zip(found.column("shard"), found.column("shard_row"), strict=True):
+        rows_of.setdefault(shard, []).append(row)
+    moved: dict[tuple[int, int], tuple[int, int]] = {}
+    for shard, rows in rows_of.items():
+        whole = np.load(partial / "images" / shard_name(shard), mmap_mode="r", allow_pickle=False)
+        if len(rows) == len(whole):
+            continue
+        with (
+            atomic_path(partial / "images" / shard_name(shard + COMPACTED)) as temporary,
+            open(temporary, "wb") as file,
+        ):
+            np.save(file, whole[sorted(rows)], allow_pickle=False)
+        moved |= {(shard, row): (shard + COMPACTED, n) for n, row in enumerate(sorted(rows))}
+    return moved
+
+
+def _headers(partial: Path, chunks: int, taken: set[str]) -> str:
+    """headers.jsonl: the de-identified headers, one JSON object a line with its image's id, in the order of the ids."""
+    lines = []
+    for number in range(chunks):
+        part = pq.read_table(part_path(partial, number), columns=["image_id", "header"])
+        for row in part.to_pylist():
+            if row["header"] is not None and row["image_id"] in taken:
+                lines.append(f'{{"image_id": "{row["image_id"]}", "header": {row["header"]}}}\n')
+    return "".join(sorted(lines))
+
+
+def captioner_of(config: IngestConfig) -> Captioner | None:
+    """The templates that the settings name; None when no captions are wanted."""
+    if config.captions == "-":
+        return None
+    return Captioner.load(Path(config.captions) if config.captions else None)
+
+
+def _refused_csv(job: Job, plan: Plan) -> str:
+    text = io.StringIO()
+    text.write("# For the owner of the archive: holds names of files. Remove it before the cohort leaves the house.\n")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("file", "part", "status", "reason"))
+    writer.writerows((item.name, item.part, "refused", item.reason) for item in plan.found.refused)
+    writer.writerows((name, "", "ignored", reason) for name, reason in job.listing.ignored)
+    writer.writerows((name, "", "ignored", "a table") for name in job.listing.tables)
+    writer.writerows((name, "", "absent", "named by the table, not in the folder") for name in plan.table.absent)
+    return text.getvalue()
