@@ -6,6 +6,7 @@ given a chance to convert colors; that is done once for all of them, in `dicom_p
 
 import io
 import os
+import re
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,6 +40,10 @@ _TAIL = 1024  # bytes in which the end marker of a JPEG stream must lie
 _FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL, _LOSSLESS, _LS = {0xC0, 0xC1, 0xC2}, {0xC3}, {0xF7}
 _MAX_TILES = 65535
+_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_WITHOUT_BODY = {0x00, 0x01, *range(0xD0, 0xD9)}
+# What decoding needs: frame headers, Huffman and quantization tables, restart intervals and scans.
+_NEEDED = {0xC0, 0xC1, 0xC3, 0xC4, 0xDA, 0xDB, 0xDD}
 OTHER_COLORS = "colors taken as its compressed stream says, not as its header does"
 
 
@@ -84,24 +89,45 @@ def decode(frame: bytes, syntax: UID, shape: tuple[int, ...], bits_allocated: in
         raise Unreadable(f"damaged: its pixel data cannot be decoded as {syntax.name}") from error
 
 
-def inspect_jpeg(frame: bytes) -> Stream:
-    """Reads the markers before the first scan. Source: ITU-T T.81 annex B, T.87 annex C, T.872 (Adobe's marker)."""
+def segments(frame: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """The segments of a JPEG stream up to its end: marker, body, and the entropy-coded data that follow.
+
+    Source: ITU-T T.81 annex B. Raises Unreadable when one does not follow upon the other.
+    """
     if frame[:2] != b"\xff\xd8":
         raise Unreadable("damaged: its compressed frame does not begin as JPEG does")
+    at = 2
+    while at + 4 <= len(frame) and frame[at] == 0xFF:
+        marker = frame[at + 1]
+        if marker == 0xFF:  # fill
+            at += 1
+            continue
+        if marker == 0xD9:
+            return
+        end = at + 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
+        body, data = frame[at + 4 : end], b""
+        if marker == 0xDA:
+            found = _NEXT_MARKER.search(frame, end)
+            data = frame[end : found.start() if found else len(frame)]
+            end += len(data)
+        if end > len(frame) or marker in _WITHOUT_BODY or end < at + 4:
+            break
+        yield marker, body, data
+        at = end
+    if frame[at : at + 2] != b"\xff\xd9":
+        raise Unreadable("damaged: its compressed frame is cut off or garbled")
+
+
+def inspect_jpeg(frame: bytes) -> Stream:
+    """Reads the segments before the first scan. Source: ITU-T T.81 B.2.2, T.87 C.2, T.872 6.5.3 (Adobe's)."""
     if frame.rfind(b"\xff\xd9", -_TAIL) < 0:
-        raise Unreadable("damaged: its compressed frame is cut off")
-    at, jfif, adobe = 2, False, -1
+        raise Unreadable("damaged: its compressed frame is cut off or garbled")
+    jfif, adobe = False, -1
     found: tuple[int, ...] = ()
     ids = b""
-    while at + 4 <= len(frame):
-        marker = frame[at + 1]
-        if frame[at] != 0xFF or marker == 0xDA:
+    for marker, body, _ in segments(frame):
+        if marker == 0xDA:
             break
-        if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD7:
-            at += 1 if marker == 0xFF else 2
-            continue
-        length = int.from_bytes(frame[at + 2 : at + 4], "big")
-        body = frame[at + 4 : at + 2 + length]
         if marker in _FRAME_HEADERS and len(body) >= 6 and not found:
             found = (marker, *struct.unpack(">BHHB", body[:6]))
             ids = body[6::3]
@@ -109,7 +135,6 @@ def inspect_jpeg(frame: bytes) -> Stream:
             jfif = True
         elif marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
             adobe = body[11]
-        at += 2 + length
     if not found:
         raise Unreadable("damaged: its compressed frame has no frame header")
     kind, bits, rows, columns, samples = found
@@ -168,6 +193,9 @@ def _jpeg(frame: bytes, stream: Stream) -> np.ndarray:
 
 def _gdcm(frame: bytes, stream: Stream) -> np.ndarray:
     """Lossless JPEG, and JPEG of 12 bits, which no other codec at hand decodes."""
+    if stream.samples == 3 and (stream.kind not in _LOSSLESS or stream.bits not in (8, 16)):
+        raise Unreadable(f"JPEG colors of {stream.bits} bits are not supported")
+    frame = _bare_jpeg(frame)
     import gdcm  # costs a tenth of a second, and few files need it
 
     fragment, fragments = gdcm.Fragment(), gdcm.SequenceOfFragments.New()
@@ -189,6 +217,21 @@ def _gdcm(frame: bytes, stream: Stream) -> np.ndarray:
     with _hushed():
         text = image.GetBuffer()  # GDCM hands bytes over as text
     return np.frombuffer(text.encode("utf-8", "surrogateescape"), dtype)
+
+
+def _bare_jpeg(frame: bytes) -> bytes:
+    """The stream without what decoding does not need: at anything odd in there, GDCM ends the process."""
+    parts = [b"\xff\xd8"]
+    headers = 0
+    for marker, body, data in segments(frame):
+        if marker in _NEEDED:
+            parts.append(bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body + data)
+        elif marker < 0xE0 and marker != 0xDC:
+            raise Unreadable("damaged: its compressed frame is cut off or garbled")
+        headers += marker in _FRAME_HEADERS
+    if headers != 1:
+        raise Unreadable("damaged: its compressed frame has several frame headers")
+    return b"".join((*parts, b"\xff\xd9"))
 
 
 @contextmanager

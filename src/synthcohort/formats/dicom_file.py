@@ -33,6 +33,7 @@ HEAD = 144  # bytes from which a file is known
 PIXEL_ELEMENTS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _VRS = b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
 _DEFLATED, _PLAIN = (uid.encode() for uid in (DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian))
+_LOGGERS = ("pydicom", "openjpeg", "pylibjpeg", "jpeg_ls")
 _CUT_OFF = "damaged: cut off inside its header"
 UNMARKED = "read without the mark of a DICOM file at its start"
 UNDECLARED = "read as uncompressed, because its transfer syntax is not given"
@@ -76,16 +77,18 @@ def opened(source: Source) -> Iterator[BinaryIO]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warning and no log of pydicom: both quote header values."""
-    logger = logging.getLogger("pydicom")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+    """No warning and no log of pydicom and its codecs: they quote header values."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def looks_like_dicom(head: bytes) -> bool:

@@ -71,7 +71,9 @@ def alone(ds: pydicom.Dataset, frame: int, frames: int) -> pydicom.Dataset:
     """
     if frames == 1:
         return ds
-    header = pydicom.Dataset({tag: ds.get_item(tag) for tag in ds.keys()})  # noqa: SIM118  (it iterates over values)
+    # Elements are shared with `ds`, so that those which change are left out first and made anew.
+    changing = {_tag("NumberOfFrames"), _tag(_PER_FRAME)}
+    header = pydicom.Dataset({tag: ds.get_item(tag) for tag in ds.keys() if tag not in changing})  # noqa: SIM118
     header.set_original_encoding(*ds.original_encoding, ds.original_character_set)
     header.file_meta = ds.file_meta
     header.NumberOfFrames = 1
