@@ -229,7 +229,7 @@ def _fetch(
                 else:
                     failed.append((uid, inbox.name_of(uid), str(problem)))
                     in_a_row = in_a_row + 1 if isinstance(problem, Unreachable) else 0
-            advance(len(results), failed=len(failed))
+            advance(len(results), **({"failed": len(failed)} if failed else {}))
             if in_a_row >= GIVE_UP:
                 # One damaged study is no dead server. Asking raises, with the reason, when the server is gone.
                 client.query("/studies", [("limit", "1")])

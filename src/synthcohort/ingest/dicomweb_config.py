@@ -21,7 +21,7 @@ class DicomwebConfig:
 
     modality: str | tuple[str, ...] = ()  # DX, or ["DX", "CR"]; empty takes every one
     body_part: str | tuple[str, ...] = ()  # KNEE, or several
-    study_description: str = ""  # * and ? stand for any text and any letter
+    study_description: str = ""  # * and ? stand for any text and any letter; many servers mind the case
     series_description: str = ""
     since: str | int | datetime.date = ""  # first day of the studies, 2021-03-01
     until: str | int | datetime.date = ""  # last day of the studies
