@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthcohort.ingest.pixel_text_boxes import TextBox, blank, merged, places
-from synthcohort.ingest.pixel_text_views import OVERLAP, SCALES, TILE, tiles, views
+from synthcohort.ingest.pixel_text_views import OVERLAP, TILE, scales_of, tiles, views
 
 
 def box(top: int, left: int, bottom: int, right: int, kind: str = "text", confidence: float = 0.9) -> TextBox:
@@ -26,7 +26,7 @@ def test_every_pixel_lies_in_a_tile_of_every_scale(rows: int, columns: int) -> N
         mask = seen.setdefault(tile.scale, np.zeros(shape, bool))
         mask[tile.top : tile.top + tall, tile.left : tile.left + long] = True
     if min(rows, columns) > 8:
-        assert len(seen) == len(next(scales for limit, scales in SCALES if min(rows, columns) <= limit))
+        assert len(seen) == len(scales_of(rows, columns))
     assert all(mask.all() for mask in seen.values())
 
 
