@@ -25,8 +25,9 @@ RETIRED = ("HSV", "CMYK", "ARGB")
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 # SOP classes that are no images, by the beginning of their UIDs. Source: DICOM PS3.4 B.5 and PS3.3 F.
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
+DIRECTORY = "1.2.840.10008.1.3.10"
 NO_IMAGES = {
-    "1.2.840.10008.1.3.10": "a DICOMDIR, a list of other files",
+    DIRECTORY: "a DICOMDIR, a list of other files",
     _STORAGE + "11.": "a presentation state, which says how another image is shown",
     _STORAGE + "88.": "a structured report",
     _STORAGE + "104.": "a document in a DICOM envelope",
@@ -80,8 +81,8 @@ def layout(parsed: Parsed) -> Layout:
     _check_class(ds, element)
     assert element is not None
     floating = element.keyword != "PixelData"
-    missing = [name for name in (NEEDED_BY_FLOATS if floating else NEEDED) if get(ds, name) in (None, "")]
-    if missing:
+    says = {name: get(ds, name) for name in (NEEDED_BY_FLOATS if floating else NEEDED)}
+    if missing := [name for name, value in says.items() if value in (None, "")]:
         raise Unreadable(f"damaged: {', '.join(missing)} missing")
     if parsed.syntax is None:
         raise Unreadable("damaged: (0002,0010) Transfer Syntax UID missing")
@@ -89,12 +90,12 @@ def layout(parsed: Parsed) -> Layout:
     frames = int(get(ds, "NumberOfFrames") or 1)
     if not 1 <= frames <= MAX_FRAMES:
         raise Unreadable(f"(0028,0008) Number of Frames is {frames}; allowed: 1 to {MAX_FRAMES}")
-    allocated = int(get(ds, "BitsAllocated"))
-    bits = allocated if floating else int(get(ds, "BitsStored"))
+    allocated = int(says["BitsAllocated"])
+    bits = allocated if floating else int(says["BitsStored"])
     high_bit, notes = _high_bit(ds, bits, allocated)
     found = Layout(
-        int(get(ds, "Rows")), int(get(ds, "Columns")), int(get(ds, "SamplesPerPixel")), allocated, bits, high_bit,
-        floating or bool(get(ds, "PixelRepresentation")), floating, str(get(ds, "PhotometricInterpretation")),
+        int(says["Rows"]), int(says["Columns"]), int(says["SamplesPerPixel"]), allocated, bits, high_bit,
+        floating or bool(says["PixelRepresentation"]), floating, str(says["PhotometricInterpretation"]),
         bool(get(ds, "PlanarConfiguration") or 0), frames, parsed.syntax, element, parsed.notes + notes,
     )  # fmt: skip
     _check_pixels(found)
@@ -106,14 +107,13 @@ def layout(parsed: Parsed) -> Layout:
 def _check_class(ds: pydicom.Dataset, element: PixelElement | None) -> None:
     uid = UID(get(ds, "SOPClassUID") or ds.file_meta.get("MediaStorageSOPClassUID") or "")
     # Only a class that the standard names may be named: a private UID can tell where a file comes from.
-    name = uid.name if uid and not uid.is_private and uid.name != uid else None
-    for prefix, what in NO_IMAGES.items():
-        if uid.startswith(prefix):
-            raise Unreadable(f"not an image: {what}" + (f" ({name})" if name else ""))
-    if "DirectoryRecordSequence" in ds:
-        raise Unreadable("not an image: a DICOMDIR, a list of other files")
-    if element is None:
-        raise Unreadable("no pixel data: not an image" + (f" ({name})" if name else ""))
+    kind = next((what for prefix, what in NO_IMAGES.items() if uid.startswith(prefix)), None)
+    if kind is None and element is not None:
+        return
+    name = f" ({uid.name})" if uid and not uid.is_private and uid.name != uid else ""
+    if kind is None and "DirectoryRecordSequence" in ds:
+        kind = NO_IMAGES[DIRECTORY]
+    raise Unreadable(f"not an image: {kind}{name}" if kind else f"no pixel data: not an image{name}")
 
 
 def _check_syntax(syntax: UID, element: PixelElement) -> None:
