@@ -26,7 +26,7 @@ from synthcohort.ingest.vocabulary import MANUFACTURERS
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from needles import Needles, forms, search_folder
-from planted_headers import OPTIONS, header_of, plant, run_headers
+from planted_headers import OPTIONS, header_of, plant, run_headers, run_ingest
 
 PSEUDONYMS = Pseudonyms(bytes(range(32)))
 ALL = HeaderOptions(shift_dates=True)
@@ -396,6 +396,13 @@ def test_nothing_planted_comes_out(caplog):
         assert result["elements_kept"] > 35  # and the headers were not just thrown away
     log = caplog.text.encode()
     assert not Needles(needle for item in planted for needle in item.who.needles()).found(log)
+
+
+def test_nothing_planted_comes_out_of_ingest(tmp_path):
+    result = run_ingest([plant(number) for number in range(1000, 1048)], tmp_path)
+    assert result["hits"] == {}
+    assert result["taken"] > 30
+    assert (tmp_path / "made" / "cohort" / "headers.jsonl").stat().st_size > 30 * 1000
 
 
 @pytest.mark.filterwarnings("ignore")  # of values that no checked header would hold
