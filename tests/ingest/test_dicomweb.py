@@ -307,6 +307,19 @@ def test_filters_hold_even_when_the_server_overlooks_them(archive, tmp_path, ign
     assert left_out == (3 * 6 - 3 if ignores else 0)
 
 
+def test_letters_that_need_encoding_are_asked_for_as_any_letter(archive, tmp_path):
+    for number, uid in enumerate(sorted(archive.headers)):
+        archive.headers[uid].PatientID = "A B/1" if number < 2 else "A-B-1" if number < 4 else f"{number}"
+        archive.headers[uid].StudyInstanceUID = f"1.2.{number}"  # a study each
+    (tmp_path / "ids").write_text("A B/1\n")
+    archive.ignores_filters = True
+    report = fetch(archive.url, tmp_path / "d", settings(patients=str(tmp_path / "ids"), study_description="Knee"))
+    assert names(report) == expected(archive, PatientID=["A B/1"]) != set()
+    asked = [urllib.parse.parse_qs(query) for path, query, _ in archive.requests if path == "/studies"]
+    assert {tuple(fields["PatientID"]) for fields in asked} == {("A?B?1",)}
+    assert all("%" not in query and "+" not in query for _, query, _ in archive.requests)
+
+
 def test_filters_that_no_answer_confirms_are_named(archive, tmp_path):
     for ds in archive.headers.values():
         ds.StudyDescription = "Left [knee], two views" if ds.Modality == "DX" else ""

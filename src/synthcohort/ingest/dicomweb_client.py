@@ -15,13 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, SSLError
 from urllib3.exceptions import TimeoutError as AnswerTimeout
 
-from synthcohort import __version__
 from synthcohort.core.errors import InputError, Problem
 from synthcohort.ingest.dicomweb_config import DicomwebConfig
 from synthcohort.ingest.multipart import CutOff, Malformed, content_type, parts
@@ -107,7 +106,7 @@ class Client:
         self._config = config
         self._stop = stop or threading.Event()
         self._headers = {
-            "User-Agent": f"synthcohort/{__version__}", "Accept-Encoding": "identity", **_credentials(self.url, config)
+            "User-Agent": "synthcohort", "Accept-Encoding": "identity", **_credentials(self.url, config)
         }  # fmt: skip
         self._as_stored = True  # ask for the stored encoding; some servers know no such wish
         self._pool = urllib3.PoolManager(
@@ -209,7 +208,8 @@ class Client:
 
     def _open(self, path: str, fields: Sequence[tuple[str, str]], accept: str) -> urllib3.BaseHTTPResponse:
         """The answer to one GET, past redirects and errors, its body still to come."""
-        url = self.url + path + ("?" + urlencode(fields) if fields else "")
+        # Wildcards go as they are, which RFC 3986 3.4 allows: Orthanc's plugin does not understand them encoded.
+        url = self.url + path + ("?" + urlencode(fields, safe="*?", quote_via=quote) if fields else "")
         for _ in range(MAX_REDIRECTS + 1):
             if self._stop.is_set():
                 raise Stopped

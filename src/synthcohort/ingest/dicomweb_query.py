@@ -135,7 +135,7 @@ def _studies(client: Client, config: DicomwebConfig, found: Listing) -> list[str
     """Study Instance UIDs that fit."""
     base = [("StudyDate", f"{_plain(config.since)}-{_plain(config.until)}")] if config.since or config.until else []
     if config.study_description:
-        base += [("StudyDescription", config.study_description), ("includefield", STUDY_DESCRIPTION)]
+        base += [("StudyDescription", _plainly(config.study_description)), ("includefield", STUDY_DESCRIPTION)]
     patients = read_patients(config.patients) if config.patients else (None,)
     # Modalities are asked for one by one only where the list of patients doesn't make the questions many already.
     modalities = (None,) if config.patients or not config.modalities else config.modalities
@@ -144,7 +144,7 @@ def _studies(client: Client, config: DicomwebConfig, found: Listing) -> list[str
         for modality in modalities:
             fields = list(base)
             if patient is not None:
-                fields.append(("PatientID", patient))
+                fields.append(("PatientID", _plainly(patient)))
             if modality is not None:
                 fields.append(("ModalitiesInStudy", modality))
             for row in _rows(client, config, "/studies", fields, STUDY_UID, None, found.left_out):
@@ -156,6 +156,8 @@ def _studies(client: Client, config: DicomwebConfig, found: Listing) -> list[str
 def _fits_study(row: Row, config: DicomwebConfig, patient: str | None, found: Listing) -> bool:
     tests: list[tuple[str, str, Callable[[list[str]], bool]]] = []
     if patient is not None:
+        if _plainly(patient) != patient and not _values(row, PATIENT_ID):
+            return False  # it was asked for with wildcards: nothing but the answer can tell whose study it is
         tests.append(("patients", PATIENT_ID, lambda values: patient in values))
     if config.since or config.until:
         first, last = _plain(config.since) or "0", _plain(config.until) or "9"
@@ -184,9 +186,9 @@ def _study(client: Client, config: DicomwebConfig, study_uid: str) -> _Study:
     found = _Study()
     fields = [("includefield", BODY_PART)] if config.body_parts else []
     if config.series_description:
-        fields += [("SeriesDescription", config.series_description), ("includefield", SERIES_DESCRIPTION)]
+        fields += [("SeriesDescription", _plainly(config.series_description)), ("includefield", SERIES_DESCRIPTION)]
     combinations = [
-        [(key, word) for key, word in (("Modality", modality), ("BodyPartExamined", part)) if word is not None]
+        [(key, word) for key, word in (("Modality", modality), ("BodyPartExamined", part and _plainly(part))) if word]
         for modality in (config.modalities or (None,))
         for part in (config.body_parts or (None,))
     ]
@@ -278,6 +280,15 @@ def _like(values: Sequence[str], pattern: str) -> bool:
     """Whether a text fits a pattern with * and ?, whatever the case; [ is a letter like any other."""
     wanted = pattern.casefold().replace("[", "[[]")
     return any(fnmatch.fnmatchcase(value.casefold(), wanted) for value in values)
+
+
+def _plainly(pattern: str) -> str:
+    """A pattern without letters that need encoding in an address: any letter in their place.
+
+    It may match more, and what the server lists is held against the filter itself. Orthanc's plugin up to 1.7 takes
+    encoded letters for what they look like: `Knee%20AP` finds nothing.
+    """
+    return re.sub(r"[^A-Za-z0-9._~*?-]", "?", pattern)
 
 
 def _plain(day: object) -> str:
