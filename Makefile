@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUT ?= runs/demo
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tiny test check bench test-kill clean
+.PHONY: help setup demo tiny test check bench bench-ingest test-kill test-pacs clean
 
 help:           ## what can be made
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,7 +22,7 @@ tiny: setup     ## the same in about a minute, cruder
 	$(BIN)/synthcohort demo --tiny
 
 test: setup     ## all tests (under 9 minutes on 2 cores)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow and not gpu and not shared_data"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow and not gpu and not shared_data and not pacs"
 
 check: setup    ## lint, types, layers
 	$(BIN)/ruff check src tests benchmarks
@@ -31,6 +31,14 @@ check: setup    ## lint, types, layers
 
 bench: setup    ## measure speed; results are printed, dated ones belong in benchmarks/
 	$(BIN)/python benchmarks/speed.py
+
+bench-ingest: setup  ## speed of ingest against a plain loop and against decoding alone (about 10 minutes)
+	mkdir -p runs
+	$(BIN)/python benchmarks/ingest.py
+
+test-pacs: setup  ## fetch and receive against a real Orthanc on loopback (needs Debian's orthanc and orthanc-dicomweb)
+	$(BIN)/python scripts/pacs.py --check
+	$(BIN)/pytest tests/pacs -m pacs
 
 test-kill: setup  ## demo --tiny killed at 20 random moments, each finishing bit for bit (about half an hour)
 	$(BIN)/python benchmarks/kill_loop.py --kills 20

@@ -20,8 +20,8 @@ import trustme
 from synthcohort.core.config import apply_overrides, build, to_mapping
 from synthcohort.core.errors import ArtifactError, ConfigError, InputError
 from synthcohort.formats import dicom
+from synthcohort.ingest import IngestConfig, inbox, ingest
 from synthcohort.ingest import dicomweb as module
-from synthcohort.ingest import inbox
 from synthcohort.ingest.dicomweb import fetch, is_dicomweb, remove_download
 from synthcohort.ingest.dicomweb_client import checked_url
 from synthcohort.ingest.dicomweb_config import DicomwebConfig
@@ -668,5 +668,20 @@ def test_a_killed_fetch_goes_on_and_loads_nothing_twice(archive, tmp_path):
 def test_fetched_files_are_read_like_any_other(archive, tmp_path):
     report = fetch(archive.url, tmp_path / "d", settings(limit=4))
     for name in names(report):
-        image = dicom.read(report.folder / name)
+        (image,) = dicom.read(report.folder / name)
         assert image.pixels.shape == (32, 32)
+
+
+def test_ingest_fetches_reads_and_takes_its_download_away(archive, tmp_path):
+    config = build(
+        IngestConfig, {"key": "seed", "pixel_text": "unchecked", "dicomweb": to_mapping(settings(limit=4))}, "ingest"
+    )
+    planned = ingest(f"dicomweb:{archive.url}", tmp_path / "cohort", config, 0, dry_run=True)
+    assert planned["fetched"]["found"] >= 4
+    assert not (tmp_path / "cohort").exists()
+    result = ingest(f"dicomweb:{archive.url}", tmp_path / "cohort", config, 0)
+    assert result["found"] == result["taken"] + result["refused"] == result["fetched"]["found"]
+    assert result["taken"] >= 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cohort"]
+    written = b"".join(path.read_bytes() for path in (tmp_path / "cohort").rglob("*") if path.is_file())
+    assert archive.url.split("//")[1].split("/")[0].encode() not in written

@@ -401,8 +401,8 @@ def test_color_and_16_bit_stay_what_they_are_and_mixtures_are_told(tmp_path):
 
 
 def test_free_text_is_left_behind_and_listed(make_folder, knees, tmp_path):
-    texts = ({"caption": f"Knee of Adalinda {row['patient_id']}", "story": f"Adalinda{row['patient_id']} fell"} for row in knees)
-    rows = [{**row, **text} for row, text in zip(knees, texts, strict=True)]
+    words = [f"Adalinda {row['patient_id']}" for row in knees]
+    rows = [{**row, "caption": f"Knee of {who}", "story": f"{who} fell"} for row, who in zip(knees, words, strict=True)]
     source = make_folder(rows)
     result = ingest(source, tmp_path / "cohort", config(), 0)
     assert set(result["dropped"]) == {"caption", "story"}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from synthcohort import __version__
-from synthcohort.cli import demo, doctor, evaluate, generate, ingest, release, run, train, verify
+from synthcohort.cli import demo, doctor, evaluate, generate, ingest, receive, release, run, train, verify
 from synthcohort.core.errors import Problem, SynthCohortError
 from synthcohort.core.files import json_text
 
@@ -16,6 +16,7 @@ COMMANDS: dict[str, Any] = {
     "demo": demo,
     "run": run,
     "ingest": ingest,
+    "receive": receive,
     "train": train,
     "generate": generate,
     "evaluate": evaluate,

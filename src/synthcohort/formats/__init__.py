@@ -47,9 +47,15 @@ def format_of(name: str, head: bytes) -> str | None:
     other = next((word for suffix, word in OTHER_IMAGES.items() if lower.endswith(suffix)), None)
     if other:
         return f"unsupported:{other}"
+    if head.startswith(MAGICS):
+        return "raster"
     if head[128:132] == b"DICM":
         return "dicom"
-    return "raster" if head.startswith(MAGICS) else None
+    if head[:1] in (b"\x02", b"\x08") or head[1:2] in (b"\x02", b"\x08"):  # a group of DICOM's, of either byte order
+        from synthcohort.formats.dicom import looks_like_dicom
+
+        return "dicom" if looks_like_dicom(head) else None
+    return None
 
 
 def _reader(module: str) -> Reader:

@@ -113,7 +113,10 @@ def _padding(ds: pydicom.Dataset, of: Layout) -> tuple[float, float] | None:
     ends = [get(ds, f"{prefix}PixelPadding{name}") for name in ("Value", "RangeLimit")]
     if ends[0] in (None, ""):
         return None
-    numbers = [float(end) for end in ends if end not in (None, "")]
+    try:
+        numbers = [float(end) for end in ends if end not in (None, "")]
+    except (TypeError, ValueError):  # no number: nothing is known to be padding
+        return None
     if not of.floating:
         cells = 2**of.allocated
         if any(not -cells // 2 <= number < cells for number in numbers):

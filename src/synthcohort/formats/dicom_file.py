@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import pydicom
 from pydicom.dataelem import RawDataElement
@@ -131,7 +131,7 @@ def parse(file: BinaryIO) -> Parsed:
     if not marked and "SOPClassUID" not in ds and "Modality" not in ds and element is None:
         raise Unreadable("not a DICOM file: no DICM mark after the first 128 bytes")
     syntax = ds.file_meta.get("TransferSyntaxUID") or None
-    notes = () if marked else (UNMARKED,)
+    notes: tuple[str, ...] = () if marked else (UNMARKED,)
     if syntax is None and element is not None and element.length is not None:
         notes += (UNDECLARED,)
         implicit = bool(ds.original_encoding[0])
@@ -192,6 +192,6 @@ def _check_whole(ds: pydicom.Dataset, file: BinaryIO, size: int, element: PixelE
         raise Unreadable("damaged: no header after its mark")
     # Whatever is read as it stands, keeps the length that the file gives it.
     last: Any = ds.get_item(tags[-1])
-    raw = cast(RawDataElement, last) if isinstance(last, RawDataElement) else None
+    raw = last if isinstance(last, RawDataElement) else None
     if raw is not None and raw.length != UNDEFINED and len(raw.value or b"") < raw.length:
         raise Unreadable(_CUT_OFF)

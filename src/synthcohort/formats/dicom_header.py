@@ -74,7 +74,8 @@ def alone(ds: pydicom.Dataset, frame: int, frames: int) -> pydicom.Dataset:
     # Elements are shared with `ds`, so that those which change are left out first and made anew.
     changing = {_tag("NumberOfFrames"), _tag(_PER_FRAME)}
     header = pydicom.Dataset({tag: ds.get_item(tag) for tag in ds.keys() if tag not in changing})  # noqa: SIM118
-    header.set_original_encoding(*ds.original_encoding, ds.original_character_set)
+    implicit, little = ds.original_encoding
+    header.set_original_encoding(implicit, little, ds.original_character_set)
     header.file_meta = ds.file_meta
     header.NumberOfFrames = 1
     own = get(ds, _PER_FRAME)

@@ -194,19 +194,19 @@ def _modality(stored: np.ndarray, bits: int, inverted: bool, meaning: Meaning) -
     top = -1 if signed else 2**bits - 1
     if inverted:
         stored = invert(stored, bits)
-    pixels = rescaled(stored, slope, intercept, bits)
-    if pixels is None:
+    mapped = rescaled(stored, slope, intercept, bits)
+    if mapped is None:
         if meaning.ct and slope and slope.is_integer() and intercept.is_integer():
             raise Unreadable("its CT numbers do not fit in 16 bits")
         sign = -1 if inverted else 1
         back = (sign / slope, (top if inverted else 0) - sign * intercept / slope) if slope else None
         return Values(stored, 16 if signed else bits, back, (*notes, KEPT))
-    if pixels is not stored:
+    if mapped is not stored:
         notes += (RESCALED,)
-        if pixels.dtype.kind == "u":
+        if mapped.dtype.kind == "u":
             bits = min(16, max(1, int((2**bits - 1) * slope + intercept).bit_length()))
     to_pixel = (-1.0, top * slope + 2 * intercept) if inverted else (1.0, 0.0)
-    return Values(pixels, 16 if pixels.dtype.kind == "i" else bits, to_pixel, notes)
+    return Values(mapped, 16 if mapped.dtype.kind == "i" else bits, to_pixel, notes)
 
 
 def rescaled(stored: np.ndarray, slope: float, intercept: float, bits: int) -> np.ndarray | None:
@@ -254,10 +254,10 @@ def to_rgb(pixels: np.ndarray, bits: int, partial: bool = False) -> np.ndarray:
     red = pixels[..., 2].astype(integer) - 2 ** (bits - 1)
     out = np.empty(pixels.shape, pixels.dtype)
     for channel, (of_luma, of_blue, of_red) in enumerate(_PARTIAL if partial else _FULL):
-        total = luma * of_luma + _UNIT // 2
+        total: np.ndarray = luma * of_luma + _UNIT // 2
         if of_blue:
-            total += blue * of_blue
+            total = total + blue * of_blue
         if of_red:
-            total += red * of_red
+            total = total + red * of_red
         np.clip(total // _UNIT, 0, 2**bits - 1, out=out[..., channel], casting="unsafe")
     return out

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # loaded where they are used: most processes that decode need
     from synthcohort.ingest.header_profile import HeaderOptions
     from synthcohort.ingest.pixel_text import TextPolicy
 
+SIGNED_ZERO = 2**15
 READ_WHOLE = 256 * 2**20  # larger files are left to their reader, and have no source digest
 
 
@@ -103,9 +104,15 @@ def _standardized(
         if any(box.kind == "marker" for box in screened.boxes):
             notes.append("carries a laterality or position marker")
     mark = fingerprint(pixels) if task.fingerprints else None
+    window, bits = image.window, image.bits_stored
+    if pixels.dtype == np.int16 and image.facts.get("modality") != "CT":
+        # Only CT numbers have a scale of their own; others keep all their values above 0.
+        pixels = (pixels.astype(np.int32) + SIGNED_ZERO).astype(np.uint16)
+        window, bits = window and (window[0] + SIGNED_ZERO, window[1]), 16
+        notes.append("signed values moved up by 32768")
     spacing, where = image.pixel_spacing_mm, image.place
     if task.size:
-        fill = value_range_of(pixels.dtype, image.bits_stored).low
+        fill = value_range_of(pixels.dtype, bits).low
         placed = placement((pixels.shape[0], pixels.shape[1]), task.size, task.fit, fill)
         where = where and spacing and _moved(where, spacing, placed)
         spacing = spacing and placed.spacing(spacing)
@@ -122,10 +129,10 @@ def _standardized(
         "content_digest": content,
         "source_digest": source_digest,
         "frame": image.frame,
-        "bits_stored": image.bits_stored,
+        "bits_stored": bits,
         "pixel_spacing_mm": list(spacing) if spacing else None,
-        "window_center": image.window[0] if image.window else None,
-        "window_width": image.window[1] if image.window else None,
+        "window_center": window[0] if window else None,
+        "window_width": window[1] if window else None,
         "dropped_facts": dropped,
         "notes": notes,
         "patient": pseudonyms.patient(raw["patient_id"]) if raw.get("patient_id") else None,

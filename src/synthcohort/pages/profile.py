@@ -1,4 +1,4 @@
-"""The data profile of a cohort of real images, as a data manager would print it. It shows patients and must not leave."""
+"""The data profile of a cohort of real images: what a data manager would print. It shows patients: it stays inside."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
