@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,11 @@ def write(job: Job, out: Path, plan: Plan, result: Mapping[str, Any]) -> None:
     if plan.volumes:
         extra["volumes.json"] = volumes_file(plan.volumes, found.column("image_id"))
     if job.task.headers is not None:
-        extra["headers.jsonl"] = _headers(partial, len(job.chunks), set(table.column("image_id").to_pylist()))
+        extra["headers.jsonl"] = _headers(
+            partial,
+            len(job.chunks),
+            dict(zip(table.column("image_id").to_pylist(), table.column("patient_id").to_pylist(), strict=True)),
+        )
     extra["profile.html"] = render_profile(Cohort(partial, info, table), result)
     shards = sorted(set(table.column("shard").to_pylist()))
     publish(partial, out, info, table, shards, extra)
@@ -111,15 +116,20 @@ def _compact(partial: Path, found: Survey) -> dict[tuple[int, int], tuple[int, i
     return moved
 
 
-def _headers(partial: Path, chunks: int, taken: set[str]) -> str:
-    """headers.jsonl: the de-identified headers, one JSON object a line with its image's id, in the order of the ids."""
+def _headers(partial: Path, chunks: int, patients: Mapping[str, str | None]) -> str:
+    """headers.jsonl: the de-identified headers, one JSON object a line with its image's id, in the order of the ids.
+
+    `patients` gives the patient of each image taken, which a table may have named: the header says the same.
+    """
     lines = []
     for number in range(chunks):
         part = pq.read_table(part_path(partial, number), columns=["image_id", "header"])
         for row in part.to_pylist():
-            if row["header"] is not None and row["image_id"] in taken:
-                lines.append(f'{{"image_id": "{row["image_id"]}", "header": {row["header"]}}}\n')
-    return "".join(sorted(lines))
+            if row["header"] is not None and row["image_id"] in patients:
+                header = json.loads(row["header"])
+                header["00100020"] = {"vr": "LO", "Value": [patients[row["image_id"]]]}
+                lines.append(json.dumps({"image_id": row["image_id"], "header": header}, sort_keys=True) + "\n")
+    return "".join(sorted(lines, key=lambda line: json.loads(line)["image_id"]))
 
 
 def captioner_of(config: IngestConfig) -> Captioner | None:
