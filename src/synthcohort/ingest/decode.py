@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # loaded where they are used: most processes that decode need
     from synthcohort.ingest.header_profile import HeaderOptions
     from synthcohort.ingest.pixel_text import TextPolicy
 
-SIGNED_ZERO = 2**15
+SIGNED_ZERO, FEW_NEGATIVE = 2**15, 0.05
 READ_WHOLE = 256 * 2**20  # larger files are left to their reader, and have no source digest
 
 
@@ -106,10 +106,9 @@ def _standardized(
     mark = fingerprint(pixels) if task.fingerprints else None
     window, bits = image.window, image.bits_stored
     if pixels.dtype == np.int16 and image.facts.get("modality") != "CT":
-        # Only CT numbers have a scale of their own; others keep all their values above 0.
-        pixels = (pixels.astype(np.int32) + SIGNED_ZERO).astype(np.uint16)
-        window, bits = window and (window[0] + SIGNED_ZERO, window[1]), 16
-        notes.append("signed values moved up by 32768")
+        pixels, shift, said = _unsigned(pixels)
+        window, bits = window and (window[0] + shift, window[1]), 16
+        notes += said
     spacing, where = image.pixel_spacing_mm, image.place
     if task.size:
         fill = value_range_of(pixels.dtype, bits).low
@@ -146,6 +145,24 @@ def _standardized(
         "nbytes": pixels.nbytes,
     }
     return Decoded(image.part, np.ascontiguousarray(pixels), columns, mark)
+
+
+def _unsigned(pixels: np.ndarray) -> tuple[np.ndarray, int, list[str]]:
+    """Signed values of anything but CT as uint16, by how much they were moved, and what there is to say of it.
+
+    Only CT numbers have a scale of their own with a meaning below 0. Elsewhere a few negative values are what filters
+    and interpolation left, and one scale for signed and unsigned scanners matters more; many are a phase or a
+    difference, which is moved up as a whole.
+    """
+    negative = np.count_nonzero(pixels < 0)
+    if negative > FEW_NEGATIVE * pixels.size:
+        return (
+            (pixels.astype(np.int32) + SIGNED_ZERO).astype(np.uint16),
+            SIGNED_ZERO,
+            ["signed values moved up by 32768"],
+        )
+    said = ["negative values of no CT set to 0"] if negative else []
+    return np.maximum(pixels, 0).astype(np.uint16), 0, said
 
 
 def _moved(place: Place, spacing: tuple[float, float], placed: Placement) -> Place:
