@@ -123,7 +123,7 @@ KINDS: dict[str, Change] = {
     "mirrored and turned by 90": moved(_MIRROR, _QUARTER),
     **{f"turned by {angle}, black corners": turned(angle, "black") for angle in (3, 7, 15, 30, 45, 75)},
     **{f"turned by {angle}, {fill} corners": turned(angle, fill) for angle in (15, 45) for fill in ("edge", "reflect")},
-    **{f"cropped by {round(share * 100)} %": cropped(share) for share in (0.02, 0.05, 0.075, 0.10, 0.15, 0.20)},
+    **{f"cropped by {share * 100:g} %": cropped(share) for share in (0.02, 0.05, 0.075, 0.10, 0.15, 0.20)},
     "brighter by 20 %": toned(offset=0.2),
     "darker by 20 %": toned(offset=-0.2),
     "contrast x 0.6": toned(gain=0.6),

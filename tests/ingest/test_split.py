@@ -1,11 +1,12 @@
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from synthcohort.core.cohort import ROLES
-from synthcohort.ingest.split import Group, allocate, connected, parse_role, strata
+from synthcohort.ingest.split import Group, allocate, connected, parse_role, strata, tangled
 
 SHARES = {"train": 0.65, "validation": 0.10, "control": 0.10, "test": 0.15}
 
@@ -86,3 +87,69 @@ def test_the_rarest_label_decides_the_stratum():
 )  # fmt: skip
 def test_role_words(word, role):
     assert parse_role(word) == role
+
+
+def test_a_huge_group_goes_where_there_is_room():
+    """A group of a fifth of all images fits in training alone, whenever its turn would come."""
+    for seed in range(20):
+        groups = groups_of([1] * 160 + [40], "ab")
+        roles, images = allocate(groups, SHARES, seed), Counter()
+        for group in groups:
+            images[roles[group.name]] += len(group.members)
+        assert roles["g160"] == "train"
+        for role, share in SHARES.items():
+            assert abs(images[role] - share * 200) <= 1.5
+
+
+def labeled(number, seed):
+    """Patients with two images each, whose labels differ often: five grades, the last ones rare."""
+    draw = np.random.default_rng(seed)
+    labels = draw.choice(5, 2 * number, p=[0.4, 0.2, 0.25, 0.12, 0.03]).tolist()
+    components = [(2 * i, 2 * i + 1) for i in range(number)]
+    names = strata(components, labels)
+    return labels, [
+        Group(members, stratum, f"g{i}", tuple(str(labels[k]) for k in members))
+        for i, (members, stratum) in enumerate(zip(components, names, strict=True))
+    ]
+
+
+def errors(groups, roles):
+    """Squared distance of every label's count in every role from its share."""
+    totals = Counter(label for group in groups for label in group.labels)
+    counts = Counter((label, roles[group.name]) for group in groups for label in group.labels)
+    return sum((counts[label, role] - share * totals[label]) ** 2 for label in totals for role, share in SHARES.items())
+
+
+@given(st.integers(10, 120), st.integers(0, 50))
+def test_every_label_is_spread_even_where_it_did_not_decide_the_stratum(number, seed):
+    _, groups = labeled(number, seed)
+    bare = [Group(group.members, group.stratum, group.name) for group in groups]
+    even, plain = allocate(groups, SHARES, seed), allocate(bare, SHARES, seed)
+    assert errors(groups, even) <= errors(groups, plain)
+    for stratum in {group.stratum for group in groups}:  # exchanges leave the strata as they were
+        assert Counter(even[g.name] for g in groups if g.stratum == stratum) == Counter(
+            plain[g.name] for g in groups if g.stratum == stratum
+        )
+    assert allocate(groups[::-1], SHARES, seed) == even
+
+
+def test_small_sets_gain_most():
+    before, after = 0.0, 0.0
+    for seed in range(10):
+        _, groups = labeled(60, seed)
+        before += errors(groups, allocate([Group(g.members, g.stratum, g.name) for g in groups], SHARES, seed))
+        after += errors(groups, allocate(groups, SHARES, seed))
+    assert after < 0.7 * before
+
+
+def test_a_tangle_of_given_groups_and_near_duplicates_is_seen():
+    given = [[("group", i % 20)] for i in range(200)]
+    apart = np.random.default_rng(0).permutation(200).reshape(-1, 2)
+    tangle = tangled(given, [tuple(sorted(pair)) for pair in apart[:60].tolist()])
+    assert tangle is not None
+    assert (tangle.images, tangle.given, tangle.alike) == (200, 10, 2)
+    assert tangle.joined > 100
+    within = [(i, i + 20) for i in range(20)]
+    assert tangled(given, within) is None  # near-duplicates that respect the groups
+    assert tangled([[("patient", 0)] for _ in range(10)], [(0, 1)]) is None  # not the near-duplicates' doing
+    assert tangled([], []) is None

@@ -53,7 +53,8 @@ def fingerprint(pixels: np.ndarray) -> Fingerprint:
     small = _area_means(gray.shape[0], SIDE) @ gray @ _area_means(gray.shape[1], SIDE).T
     flat = np.partition(small, (_FEW, small.size - 1 - _FEW), axis=None)
     low, high = float(flat[_FEW]), float(flat[-1 - _FEW])
-    scaled = (small - low) * (255.0 / (high - low)) if high > low else np.zeros_like(small)
+    flat_span = 1e-5 * max(1.0, abs(low), abs(high))  # what rounding makes of a constant image
+    scaled = (small - low) * (255.0 / (high - low)) if high - low > flat_span else np.zeros_like(small)
     vector = np.array([np.log2(columns / rows)], np.float16)
     return Fingerprint(vector, np.rint(scaled.clip(0.0, 255.0)).astype(np.uint8))
 

@@ -46,10 +46,9 @@ FINAL, FINAL_BY_TURN = 4, 2  # of them, registered finely: by coarse correlation
 LEAST_TURN, LEAST_COARSE, LEAST_FINE = 0.4, 0.5, 0.6  # correlations below which a pair is given up
 MASKED = -2.0  # a product below all others
 ROWS, COLUMNS = 128, 8192  # of a block of the search
-TOGETHER = {24: 64, 48: 32}  # pairs registered together, by the size of the views: what a processor's cache holds
+TOGETHER = {24: 128, 48: 32}  # pairs registered together, by the size of the views: what a processor's cache holds
 BLOCK = 512  # views made together
 COARSE_STEPS = 1
-ENOUGH = 0.98  # correlation that is not improved further
 DOUBT = 0.2  # a mirror image whose turn is worse by no more than this is tried too
 LEAST_SHOWN = 0.15  # share of the disc where an image must show something to be recognized by
 
@@ -203,8 +202,8 @@ def verify(views: Views, likely: Likely, least: float) -> tuple[np.ndarray, np.n
     final = _among_best(pairs, coarse, FINAL) | _among_best(pairs, by_turn, FINAL_BY_TURN)
     final &= coarse >= LEAST_COARSE
     pairs = pairs.at(np.flatnonzero(final))
-    transforms, value = _registered(views.fine, pairs, transforms[final], steps=1)
-    going = np.flatnonzero((value >= LEAST_FINE) & (value < ENOUGH))
+    transforms, value = _registered(views.fine, pairs, transforms[final], steps=1, every_other=True)
+    going = np.flatnonzero(value >= LEAST_FINE)
     _, value[going] = _registered(views.fine, pairs.at(going), transforms[going], steps=2)
     promising = _among_best(pairs, coarse[final], AGAIN) & (value >= LEAST_FINE) & (value < least)
     again = np.flatnonzero(promising)

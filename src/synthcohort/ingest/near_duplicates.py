@@ -216,7 +216,7 @@ def _broken_chains(
             if not still:
                 break
         kept[own[similarity[own] < stricter]] = False
-        chains.append(Chain(images, stricter, largest, not still))
+        chains.append(Chain(images, stricter, max(largest, 1), not still))
     return kept, tuple(chains), tuple(sorted(families, reverse=True))
 
 
