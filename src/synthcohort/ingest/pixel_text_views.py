@@ -8,16 +8,15 @@ import numpy as np
 
 from synthcohort.ingest.pixel_text_model import resize
 
-TILE, OVERLAP = 640, 160  # scaled pixels; a line up to the overlap's height is whole in one tile
+TILE, OVERLAP = 800, 160  # most scaled pixels of a tile's side; a line up to the overlap's height is whole in one tile
 # Scales by the side, the root of the area. Letters of 7 pixels are found as they are on calm ground, not on texture.
 SCALES = (
-    (220, (1.0, 2.0, 4.0)),
+    (220, (2.0, 4.0)),
     (430, (1.0, 2.0)),
-    (840, (1.0, 1.5)),
     (2000, (0.5, 1.0)),
     (2**31, (0.25, 0.5, 1.0)),
 )
-SAME = 0.02  # two views that differ by less than this share of the gray scale are one
+SAME = 0.06  # two views that differ by less than this share of the gray scale are one
 FLAT = 2  # gray levels; letters that differ by less from what surrounds them could not be seen
 SAMPLE = 2**20  # pixels from which percentiles are taken
 
@@ -70,11 +69,11 @@ def tiles(view: np.ndarray) -> Iterator[Tile]:
     for factor in scales_of(rows, columns):
         shape = (max(1, round(rows * factor)), max(1, round(columns * factor)))
         scaled = view if shape == (rows, columns) else resize(view, shape)
-        for top in _starts(shape[0]):
-            for left in _starts(shape[1]):
-                part = scaled[top : top + TILE, left : left + TILE]
+        for across in _parts(shape[0]):
+            for along in _parts(shape[1]):
+                part = scaled[across, along]
                 if np.ptp(part) > FLAT:
-                    yield Tile(part, (shape[0] / rows, shape[1] / columns), top, left)
+                    yield Tile(part, (shape[0] / rows, shape[1] / columns), across.start, along.start)
 
 
 def scales_of(rows: int, columns: int) -> tuple[float, ...]:
@@ -83,8 +82,9 @@ def scales_of(rows: int, columns: int) -> tuple[float, ...]:
     return next(scales for limit, scales in SCALES if side <= limit)
 
 
-def _starts(length: int) -> list[int]:
-    if length <= TILE:
-        return [0]
-    count = -(-(length - OVERLAP) // (TILE - OVERLAP))
-    return [round(i * (length - TILE) / (count - 1)) for i in range(count)]
+def _parts(length: int) -> list[slice]:
+    """A side in as few equal overlapping parts as TILE allows."""
+    count = max(1, math.ceil((length - OVERLAP) / (TILE - OVERLAP)))
+    long = math.ceil((length + (count - 1) * OVERLAP) / count)
+    starts = [round(i * (length - long) / max(1, count - 1)) for i in range(count)]
+    return [slice(start, start + long) for start in starts]
