@@ -3,8 +3,8 @@
 Pixels are modality values where these are exact integers of 16 bits, and large values are always shown bright; what was
 changed on the way is noted. What is no image, not supported, damaged or cut off is refused with a reason. The parts:
 `dicom_file` finds header and pixel data, `dicom_layout` checks how they are stored, `dicom_frames` and `dicom_codecs`
-take frames out, `dicom_pixels` and `dicom_tables` say what their numbers mean, `dicom_header` and `dicom_geometry`
-read the facts.
+take frames out, `dicom_pixels` and `dicom_tables` say what their numbers mean, `dicom_header`, `dicom_geometry` and
+`dicom_series` read the facts.
 """
 
 from collections.abc import Iterator
@@ -27,9 +27,11 @@ from synthcohort.formats.dicom_header import (
     header_facts,
     identifiers,
     may_carry_text,
+    text,
 )
 from synthcohort.formats.dicom_layout import GRAY, PALETTE, Layout, layout
 from synthcohort.formats.dicom_pixels import Meaning, values_of
+from synthcohort.formats.dicom_series import instance_number, signed, stack
 from synthcohort.formats.dicom_tables import modality_table, palette
 from synthcohort.formats.image import Image, Place, ReadOptions, Refusal, Source, Unreadable
 
@@ -50,6 +52,7 @@ class _Object:
     facts: dict[str, Any]  # of the first frame
     identifiers: dict[str, str]
     may_carry_text: bool
+    modality: str | None  # by the header, else by the options
     taken: list[int]
 
 
@@ -84,23 +87,24 @@ def _object(parsed: Parsed, options: ReadOptions) -> _Object:
     ds, of = parsed.ds, layout(parsed)
     frames = frames_of(parsed, of)
     headers = frame_headers(ds, of.frames)
+    modality = text(ds, "Modality") or options.modality or None
     places = [geometry.place(header) for header in headers]
     taken = [0]
     if of.frames > 1:
         order = geometry.in_order(places)
         taken = sorted(order[i] for i in options.pick(of.frames))
     return _Object(
-        ds, of, frames, headers, places, _meaning(parsed, of), header_facts(headers[0]), identifiers(ds),
-        may_carry_text(ds), taken,
+        ds, of, frames, headers, places, _meaning(parsed, of, modality), header_facts(headers[0]), identifiers(ds),
+        may_carry_text(ds), modality, taken,
     )  # fmt: skip
 
 
-def _meaning(parsed: Parsed, of: Layout) -> Meaning:
+def _meaning(parsed: Parsed, of: Layout, modality: str | None) -> Meaning:
     """What holds for all frames."""
     ds = parsed.ds
     gray = of.photometric in GRAY
     return Meaning(
-        ct=gray and get(ds, "Modality") == "CT",
+        ct=gray and modality == "CT",
         padding=_padding(ds, of) if gray else None,
         table=modality_table(ds, of.signed, parsed.little_endian) if gray else None,
         palette=palette(ds, of.signed, parsed.little_endian) if of.photometric == PALETTE else None,
@@ -159,4 +163,7 @@ def _image(found: _Object, number: int) -> Image:
         place=found.places[number],
         may_carry_text=found.may_carry_text,
         header=alone(found.ds, number, of.frames),
+        stack=stack(header),
+        number=instance_number(header),
+        signed=signed(header, found.modality),
     )

@@ -62,6 +62,9 @@ class Image:
 
     facts: modality, body_part, laterality, view, manufacturer, sex, age (years): as the header says them, or absent.
     identifiers: patient_id, issuer, series_uid, sop_instance_uid, study_uid.
+    signed: whether values below 0 mean something, as in CT, phases and differences, or are what filters left; None
+        where the source does not say. Settled by its header or by all of it, never by one image: see decision 0020.
+    stack: numbers that tell images at one place apart (echo time, b-value, …), alike for all of a series; -1: not said.
     notes: what was changed on the way, in words without values, for example that MONOCHROME1 was inverted.
     may_carry_text: False only when the source rules out text burned into the pixels.
     """
@@ -79,6 +82,9 @@ class Image:
     row: Mapping[str, str] = field(default_factory=dict)  # what the source says of the image as a table would: columns
     may_carry_text: bool = True
     header: Any = None  # DICOM only: the pydicom Dataset without its pixels, for de-identification; never kept as it is
+    stack: tuple[float, ...] = ()
+    number: int | None = None  # Instance Number
+    signed: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,7 @@ class ReadOptions:
     tile_um        microns per pixel of the tiles; None takes the level nearest to 0.5
     tiles          most tiles of one slide, spread over its tissue
     tissue         least share of a tile that must be tissue
+    modality       of images whose source does not say, for example CT, whose numbers are then Hounsfield units
     """
 
     slices: str = "all"
@@ -105,6 +112,7 @@ class ReadOptions:
     tile_um: float | None = None
     tiles: int = 200
     tissue: float = 0.5
+    modality: str = ""
 
     def pick(self, count: int) -> list[int]:
         """Positions of the slices taken out of `count`."""

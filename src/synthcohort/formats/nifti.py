@@ -79,13 +79,14 @@ def read(source: Source | Path | bytes, options: ReadOptions = ReadOptions()) ->
     """
     source = Source.of(source)
     facts, row = _facts(source.name), _subject(source.name)
+    modality = facts.get("modality") or options.modality
     try:
         with np.errstate(all="ignore"):  # numbers of a damaged header
             header = _header(source)
         cut = slicing(header.shape, header.affine)
         _check_size(header, cut)
         volumes = _volumes(source, header)
-        values = None if header.dtype.subdtype else _mapping(header, volumes, facts.get("modality") == "CT")
+        values = None if header.dtype.subdtype else _mapping(header, volumes, modality == "CT")
         series = {"series_uid": f"nifti:{fingerprint(source)}"}
     except Unreadable:
         raise
@@ -117,6 +118,8 @@ def read(source: Source | Path | bytes, options: ReadOptions = ReadOptions()) ->
                 frame,
                 cut.place(k) if header.oriented else None,
                 row,
+                stack=(float(number),) if header.num_volumes > 1 else (),
+                signed=values.signed if values else None,
             )
 
 

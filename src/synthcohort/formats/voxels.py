@@ -12,6 +12,7 @@ from synthcohort.formats.image import Unreadable
 
 CHUNK = 2**21  # values looked at in one go
 HOUNSFIELD = np.iinfo(np.int16)
+MEANT = 0.05  # share of all absolute values that lies below 0, from which values below 0 are meant: decision 0020
 
 WHOLE, STORED, SPREAD, ROUNDED = "whole", "stored", "spread", "rounded"
 NOTES = {
@@ -32,6 +33,7 @@ class Span:
     high: float
     whole: bool
     finite: bool
+    below: float = 0.0  # share of the sum of all absolute real values that lies below 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Mapping:
     dtype: np.dtype
     bits: int
     notes: tuple[str, ...]
+    signed: bool  # whether values below 0 mean something
 
     def apply(self, raw: np.ndarray) -> np.ndarray:
         """Pixels [rows, columns] of `dtype`."""
@@ -67,6 +70,7 @@ def span(volumes: Iterable[np.ndarray], slope: float = 1.0, intercept: float = 0
     For integers, low and high are raw and whole says whether all real values are whole numbers.
     """
     low, high, whole, finite = np.inf, -np.inf, True, True
+    weights = np.zeros(2)
     for volume in volumes:
         flat = volume.reshape(-1, order="A")  # as it lies in memory, so that nothing is copied
         for start in range(0, flat.size, CHUNK):
@@ -74,6 +78,7 @@ def span(volumes: Iterable[np.ndarray], slope: float = 1.0, intercept: float = 0
             integer = part.dtype.kind in "iu"
             if integer and float(slope).is_integer() and float(intercept).is_integer():
                 low, high = min(low, int(part.min())), max(high, int(part.max()))
+                weights += weigh(part if (slope, intercept) == (1, 0) else _real(part, slope, intercept))
                 continue
             real = _real(part, slope, intercept)
             good = np.isfinite(real)
@@ -83,9 +88,24 @@ def span(volumes: Iterable[np.ndarray], slope: float = 1.0, intercept: float = 0
                 whole = whole and bool((real == np.rint(real)).all())
                 ends = part if integer else real
                 low, high = min(low, ends.min()), max(high, ends.max())
+                weights += weigh(real)
     if low > high:
         raise Unreadable("no voxel holds a finite number")
-    return Span(float(low), float(high), whole, finite)
+    return Span(float(low), float(high), whole, finite, share_below(weights))
+
+
+def weigh(values: np.ndarray) -> np.ndarray:
+    """Sums of the absolute values below 0 and of all, [2] float64; to be added up over a file's images."""
+    with np.errstate(all="ignore"):
+        total = float(values.sum(dtype=np.float64))
+        below = -float(np.minimum(values, 0).sum(dtype=np.float64)) if values.dtype.kind != "u" else 0.0
+        return np.array([below, total + 2 * below])
+
+
+def share_below(weights: np.ndarray) -> float:
+    """How much of a file lies below 0, from 0 to 1; of numbers too large to be added up, 0."""
+    below, total = weights
+    return float(below / total) if 0 < total < np.inf else 0.0
 
 
 def mapping(raw: np.dtype, slope: float, intercept: float, found: Span, hounsfield: bool = False) -> Mapping:
@@ -114,9 +134,11 @@ def mapping(raw: np.dtype, slope: float, intercept: float, found: Span, hounsfie
     else:
         how, dtype = SPREAD, np.dtype(np.uint16)
     notes += (NOTES[how],) if NOTES[how] else ()
+    signed = hounsfield or found.below >= MEANT
     if how == STORED and low < 0:
         notes += ("and moved up so that the smallest is zero",)
-    return Mapping(how, slope, intercept, low, high, dtype, _bits(how, dtype, low, high), notes)
+    bits = _bits(how, dtype, low, high, signed)
+    return Mapping(how, slope, intercept, low, high, dtype, bits, notes, signed)
 
 
 def _real(raw: np.ndarray, slope: float, intercept: float) -> np.ndarray:
@@ -136,7 +158,10 @@ def _dtype(low: float, hounsfield: bool, byte: bool) -> np.dtype:
     return np.dtype(np.uint8 if byte else np.uint16)
 
 
-def _bits(how: str, dtype: np.dtype, low: float, high: float) -> int:
+def _bits(how: str, dtype: np.dtype, low: float, high: float, signed: bool) -> int:
+    """Bits that the pixels need; of int16 whose values below 0 mean nothing, bits that the others need."""
+    if dtype == np.int16 and not signed:
+        return max(1, int(max(high, 0)).bit_length())
     if dtype != np.uint16 or how == SPREAD:
         return 8 * dtype.itemsize
     return max(1, int(high - min(0, low)).bit_length())

@@ -1,7 +1,7 @@
 """One source file to standardized images, with what a record needs to know of each."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ import numpy as np
 
 from synthcohort.core.files import digest_array
 from synthcohort.formats import FORMATS, Image, Place, ReadOptions, Refusal, Unreadable
+from synthcohort.formats.voxels import MEANT, share_below, weigh
 from synthcohort.imaging.fingerprint import Fingerprint, fingerprint
 from synthcohort.imaging.geometry import Fit, Placement, placement
 from synthcohort.imaging.intensity import value_range_of
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # loaded where they are used: most processes that decode need
     from synthcohort.ingest.header_profile import HeaderOptions
     from synthcohort.ingest.pixel_text import TextPolicy
 
-SIGNED_ZERO, FEW_NEGATIVE = 2**15, 0.05
+SIGNED_ZERO = 2**15
 READ_WHOLE = 256 * 2**20  # larger files are left to their reader, and have no source digest
 
 
@@ -37,6 +38,7 @@ class Task:
     text: "TextPolicy | None" = None  # how burned-in text is looked for; None: it is not
     fingerprints: bool = True
     headers: "HeaderOptions | None" = None  # keep de-identified headers; None: no header is kept
+    modalities: Mapping[str, str] = field(default_factory=dict)  # by file name, as a table says; before read.modality
 
 
 @dataclass(frozen=True)
@@ -64,18 +66,24 @@ def decode(file: SourceFile, task: Task) -> Iterator[Decoded | Failed]:
         yield Failed("", f"{word} files are not supported")
         return
     pseudonyms = Pseudonyms(task.key)
+    if file.name in task.modalities:
+        task = replace(task, read=replace(task.read, modality=task.modalities[file.name]))
     try:
         source = open_source(task.root, file)
         digest = None
         if file.size <= READ_WHOLE:  # once from disk, for the digest and for the reader
             source = replace(source, data=source.read())
             digest = pseudonyms.source(source.read())
-        seen = False
+        seen, signed = False, None
         for item in FORMATS[kind](source, task.read):
             seen = True
             if isinstance(item, Refusal):
                 yield Failed(item.part, item.reason)
             else:
+                if _has_signs(item, task) and item.signed is None:
+                    if signed is None:  # once for all images of the file
+                        signed = _signed(FORMATS[kind](source, task.read) if item.part else [item])
+                    item = replace(item, signed=signed)
                 yield _standardized(file, item, digest, pseudonyms, task)
         if not seen:
             yield Failed("", "holds no image")
@@ -104,14 +112,14 @@ def _standardized(
         if any(box.kind == "marker" for box in screened.boxes):
             notes.append("carries a laterality or position marker")
     mark = fingerprint(pixels) if task.fingerprints else None
-    window, bits = image.window, image.bits_stored
-    if pixels.dtype == np.int16 and image.facts.get("modality") != "CT":
-        pixels, shift, said = _unsigned(pixels)
-        window, bits = window and (window[0] + shift, window[1]), 16
+    window, bits, zero = image.window, image.bits_stored, 0
+    if _has_signs(image, task):
+        pixels, zero, said = _unsigned(pixels, bool(image.signed))
+        window, bits = window and (window[0] + zero, window[1]), 16 if zero else min(bits, 15)
         notes += said
     spacing, where = image.pixel_spacing_mm, image.place
     if task.size:
-        fill = value_range_of(pixels.dtype, bits).low
+        fill = zero or value_range_of(pixels.dtype, bits).low
         placed = placement((pixels.shape[0], pixels.shape[1]), task.size, task.fit, fill)
         where = where and spacing and _moved(where, spacing, placed)
         spacing = spacing and placed.spacing(spacing)
@@ -137,6 +145,9 @@ def _standardized(
         "patient": pseudonyms.patient(raw["patient_id"]) if raw.get("patient_id") else None,
         "sop": pseudonyms.instance(raw["sop_instance_uid"]) if raw.get("sop_instance_uid") else None,
         "series": pseudonyms.series(raw["series_uid"]) if raw.get("series_uid") else None,
+        "study": pseudonyms.study(raw["study_uid"]) if raw.get("study_uid") else None,
+        "stack": list(image.stack),
+        "number": image.number,
         "position_mm": list(where.position_mm) if where else None,
         "orientation": list(where.orientation) if where else None,
         "row": json.dumps(dict(image.row)) if image.row else None,
@@ -147,21 +158,28 @@ def _standardized(
     return Decoded(image.part, np.ascontiguousarray(pixels), columns, mark)
 
 
-def _unsigned(pixels: np.ndarray) -> tuple[np.ndarray, int, list[str]]:
-    """Signed values of anything but CT as uint16, by how much they were moved, and what there is to say of it.
+def _has_signs(image: Image, task: Task) -> bool:
+    """Whether its values are signed and no CT numbers; table or settings say the modality where the file does not."""
+    return image.pixels.dtype == np.int16 and (image.facts.get("modality") or task.read.modality) != "CT"
 
-    Only CT numbers have a scale of their own with a meaning below 0. Elsewhere a few negative values are what filters
-    and interpolation left, and one scale for signed and unsigned scanners matters more; many are a phase or a
-    difference, which is moved up as a whole.
+
+def _signed(images: Iterable[Image | Refusal]) -> bool:
+    """Whether values below 0 mean something, where the file does not say: when much of all its images lies there."""
+    return share_below(sum((weigh(x.pixels) for x in images if isinstance(x, Image)), np.zeros(2))) >= MEANT
+
+
+def _unsigned(pixels: np.ndarray, signed: bool) -> tuple[np.ndarray, int, list[str]]:
+    """Signed values of anything but CT as uint16, the value that their 0 has become, and what there is to say of it.
+
+    Intensities keep their zero, so that signed and unsigned scanners share one scale, and their few values below it,
+    which filters and interpolation leave, become 0. Where values below 0 mean something (phases, differences,
+    velocities), all are moved up by 32768. Which it is depends on the header or the whole file, never on one image:
+    else slices of a series would lie on different scales. See docs/decisions/0020-signed-values.md.
     """
-    negative = np.count_nonzero(pixels < 0)
-    if negative > FEW_NEGATIVE * pixels.size:
-        return (
-            (pixels.astype(np.int32) + SIGNED_ZERO).astype(np.uint16),
-            SIGNED_ZERO,
-            ["signed values moved up by 32768"],
-        )
-    said = ["negative values of no CT set to 0"] if negative else []
+    if signed:
+        moved = (pixels.astype(np.int32) + SIGNED_ZERO).astype(np.uint16)
+        return moved, SIGNED_ZERO, ["signed values moved up by 32768"]
+    said = ["negative values of no CT set to 0"] if (pixels < 0).any() else []
     return np.maximum(pixels, 0).astype(np.uint16), 0, said
 
 

@@ -49,6 +49,9 @@ class Pseudonyms:
     def series(self, uid: str) -> str:
         return "s-" + self._hash("series", uid.strip())[:16]
 
+    def study(self, uid: str) -> str:
+        return "e-" + self._hash("study", uid.strip())[:16]
+
     def instance(self, uid: str) -> str:
         return "o-" + self._hash("instance", uid.strip())[:16]
 
