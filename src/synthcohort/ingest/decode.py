@@ -38,7 +38,7 @@ class Task:
     text: "TextPolicy | None" = None  # how burned-in text is looked for; None: it is not
     fingerprints: bool = True
     headers: "HeaderOptions | None" = None  # keep de-identified headers; None: no header is kept
-    modalities: Mapping[str, str] = field(default_factory=dict)  # by file name, as a table says; before read.modality
+    modalities: Mapping[str, str] = field(default_factory=dict)  # by file name, as a table says; before those of `read`
 
 
 @dataclass(frozen=True)
