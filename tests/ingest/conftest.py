@@ -4,6 +4,8 @@ import numpy as np
 import PIL.Image
 import pytest
 from hypothesis import settings
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from synthcohort.phantoms import write_hospital
 
@@ -58,3 +60,28 @@ def hospital(tmp_path_factory):
     """A small procedural hospital, as DICOM."""
     out = tmp_path_factory.mktemp("hospital") / "h"
     return write_hospital(out, patients=16, seed=11, size=32, images_per_patient=2)
+
+
+def build_ct(number, patient="P1", series="2.25.7", z=None):
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, CTImageStorage
+    meta.MediaStorageSOPInstanceUID = f"{series}.{number}"
+    ds = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+    ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID = CTImageStorage, f"{series}.{number}", series
+    ds.PatientID, ds.PatientName, ds.Modality, ds.ImageType = patient, "Invented^Ina", "CT", ["ORIGINAL", "PRIMARY"]
+    ds.StudyDate, ds.PatientBirthDate, ds.PatientSex = "20210304", "19600102", "F"
+    ds.StudyDescription = "Chest of Ina Invented"
+    ds.BodyPartExamined, ds.Rows, ds.Columns, ds.SamplesPerPixel = "CHEST", 16, 16, 1
+    ds.PhotometricInterpretation, ds.BitsAllocated, ds.BitsStored, ds.HighBit = "MONOCHROME2", 16, 16, 15
+    ds.PixelRepresentation, ds.RescaleSlope, ds.RescaleIntercept = 1, "1", "-1024"
+    ds.PixelSpacing, ds.SliceThickness = ["2.0", "1.0"], "3.0"
+    ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
+    ds.ImagePositionPatient = ["-8", "5", str(3.0 * number if z is None else z)]
+    ds.PixelData = np.full((16, 16), 1000 + number, np.int16).tobytes()
+    return ds
+
+
+@pytest.fixture(scope="session")
+def ct_slice():
+    """Makes a CT slice of an invented patient, as a pydicom data set."""
+    return build_ct

@@ -12,8 +12,6 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 import pytest
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from synthcohort.core.cohort import Cohort
 from synthcohort.core.config import build
@@ -31,27 +29,8 @@ def refused(cohort_path):
     return {(row["file"], row["part"]): row["reason"] for row in rows if row["status"] == "refused"}
 
 
-def ct_slice(number, patient="P1", series="2.25.7", z=None):
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, CTImageStorage
-    meta.MediaStorageSOPInstanceUID = f"{series}.{number}"
-    ds = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
-    ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID = CTImageStorage, f"{series}.{number}", series
-    ds.PatientID, ds.PatientName, ds.Modality, ds.ImageType = patient, "Invented^Ina", "CT", ["ORIGINAL", "PRIMARY"]
-    ds.StudyDate, ds.PatientBirthDate, ds.PatientSex = "20210304", "19600102", "F"
-    ds.StudyDescription = "Chest of Ina Invented"
-    ds.BodyPartExamined, ds.Rows, ds.Columns, ds.SamplesPerPixel = "CHEST", 16, 16, 1
-    ds.PhotometricInterpretation, ds.BitsAllocated, ds.BitsStored, ds.HighBit = "MONOCHROME2", 16, 16, 15
-    ds.PixelRepresentation, ds.RescaleSlope, ds.RescaleIntercept = 1, "1", "-1024"
-    ds.PixelSpacing, ds.SliceThickness = ["2.0", "1.0"], "3.0"
-    ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
-    ds.ImagePositionPatient = ["-8", "5", str(3.0 * number if z is None else z)]
-    ds.PixelData = np.full((16, 16), 1000 + number, np.int16).tobytes()
-    return ds
-
-
 @pytest.fixture
-def series(tmp_path):
+def series(tmp_path, ct_slice):
     """Nine slices of two patients under names that say nothing of their order."""
     folder = tmp_path / "series"
     folder.mkdir()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "cohort", 1
 VOLUMES_FORMAT, VOLUMES_VERSION = "volumes", 1
+MAPPED = 256  # shards mapped at a time
 ROLES = ("train", "validation", "control", "test")
 
 STANDARD_COLUMNS: dict[str, pa.DataType] = {
@@ -247,11 +248,14 @@ class Cohort:
         if number not in self._maps:
             file = self.path / "images" / shard_name(number)
             try:
-                self._maps[number] = np.load(file, mmap_mode="r", allow_pickle=False)
+                mapped = np.load(file, mmap_mode="r", allow_pickle=False)
             except (OSError, ValueError) as error:
                 raise ArtifactError(
                     Problem(f"cohort {self.path}", f"shard {file.name} cannot be read ({error})")
                 ) from error
+            while len(self._maps) >= MAPPED:  # each holds a file open, and systems allow about a thousand
+                del self._maps[next(iter(self._maps))]
+            self._maps[number] = mapped
         return self._maps[number]
 
     @cached_property
@@ -284,7 +288,10 @@ class Cohort:
         return self.images(place[image_id] for image_id in said["image_ids"]), affine
 
     def verify(self) -> list[str]:
-        """Checks every file against its digest, and the records against the cohort's; returns what is wrong."""
+        """Checks every file against its digest, and the records against the cohort's; returns what is wrong.
+
+        Files that are the owner's alone (`private` in cohort.json) may be absent.
+        """
         problems = []
         if content_digest(self.info, self.records) != self.digest:
             problems.append("the records do not give the cohort's digest")

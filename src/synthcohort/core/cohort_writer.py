@@ -26,6 +26,7 @@ from synthcohort.core.files import (
     check_writable,
     digest_array,
     digest_file,
+    read_artifact,
     read_json,
     remove,
     write_artifact,
@@ -34,6 +35,7 @@ from synthcohort.core.files import (
 )
 
 FLUSH_BYTES, FLUSH_IMAGES = 64 * 2**20, 1024
+MARKER = "partial.json"
 DTYPES = ("uint8", "uint16", "int16")
 
 
@@ -73,7 +75,7 @@ class CohortWriter:
         self._open(fingerprint)
 
     def _open(self, fingerprint: str) -> None:
-        marker = self.partial / "partial.json"
+        marker = self.partial / MARKER
         if marker.exists():
             if read_json(marker)["fingerprint"] != fingerprint:
                 raise ArtifactError(
@@ -176,27 +178,37 @@ def publish(
     table: pa.Table,
     shards: Sequence[int],
     extra_files: Mapping[str, str | bytes] | None = None,
+    private_files: Mapping[str, str | bytes] | None = None,
 ) -> Cohort:
     """Turns a partial folder with its shards into the cohort `path`: records, digests, cohort.json, then the rename.
 
-    `info` holds name, origin, labels, provenance and whatever else cohort.json is to say.
+    `info` holds name, origin, labels, provenance and whatever else cohort.json is to say. `private_files` are the
+    owner's alone: they are named in cohort.json without a digest, and may be taken away.
     """
     table = table.sort_by("image_id")
     with atomic_path(partial / "records.parquet") as temporary:
         pq.write_table(table, temporary)
     names = ["records.parquet", *(f"images/{shard_name(number)}" for number in shards)]
-    for name, data in (extra_files or {}).items():
+    for name, data in {**(private_files or {}), **(extra_files or {})}.items():
         write_atomic(partial / name, data)
-        names.append(name)
+    names += list(extra_files or {})
     content = {
         **info,
         "images": table.num_rows,
         "digest": content_digest(info, table),
         "files": {name: digest_file(partial / name) for name in names},
+        "private": sorted(private_files or {}),
     }
     write_artifact(partial / "cohort.json", FORMAT, VERSION, content)
-    kept = {*names, "cohort.json"}
-    for file in [file for file in partial.rglob("*") if file.is_file()]:
+    return finish_publishing(partial, path)
+
+
+def finish_publishing(partial: Path, path: Path) -> Cohort:
+    """From the moment that cohort.json is there, only leftovers go and the folder gets its name; may be repeated."""
+    info = read_artifact(partial / "cohort.json", FORMAT, VERSION)
+    kept = {*info["files"], *info["private"], "cohort.json"}
+    leftovers = [file for file in partial.rglob("*") if file.is_file()]
+    for file in sorted(leftovers, key=lambda file: file.name == MARKER):  # the marker last: without it nothing goes on
         if file.relative_to(partial).as_posix() not in kept:
             file.unlink()
     remove(partial / "parts")

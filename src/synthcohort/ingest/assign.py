@@ -1,7 +1,7 @@
 """What each image is: its patient, group, role, labels and attributes, from its row, its header and the settings."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -9,14 +9,18 @@ from synthcohort.core.cohort import ROLES
 from synthcohort.core.errors import ConfigError, InputError, Problem
 from synthcohort.ingest.columns import Label, find_labels, is_missing, main_label, names_somebody, own_words
 from synthcohort.ingest.config import IngestConfig, Shares
-from synthcohort.ingest.deidentify import Pseudonyms, parse_age, parse_laterality, parse_sex
+from synthcohort.ingest.deidentify import Pseudonyms, clean_facts, parse_age, parse_laterality, parse_sex
 from synthcohort.ingest.source_table import SourceTable
 from synthcohort.ingest.split import Group, allocate, connected, parse_role, strata
 from synthcohort.ingest.survey import Survey
-from synthcohort.ingest.terms import OwnWords
+from synthcohort.ingest.terms import OwnWords, looks_identifying
 
 Row = Mapping[str, str]
 _PARSED: dict[str, Callable[[Any], Any]] = {"sex": parse_sex, "age": parse_age, "laterality": parse_laterality}
+# a near-duplicate of a test image may not be trained on, and a test set may not lose an image
+PRECEDENCE = ("test", "control", "validation", "train")
+SEVERAL_NAMES, ENOUGH_PATIENTS = 2, 5
+_TIES = ("patient", "patient", "study", "series")  # kinds of the ids in `_keys`: by row and by header are one kind
 _WORDS = ("modality", "body_part", "view", "ethnicity")
 # what the journal knows and a record takes over as it is
 _KEPT = (
@@ -40,7 +44,7 @@ class Assigned:
     duplicates: int
     near_duplicates_may_cross: bool
     warnings: tuple[str, ...]
-    words: frozenset[str]  # known text columns whose values are common enough to keep
+    words: Mapping[tuple[str, str], str]  # (role, value) of known text columns -> the word that enters
     own_words: OwnWords | None  # captions that are shared by enough patients to be kept
     config: IngestConfig
 
@@ -58,8 +62,8 @@ class Assigned:
                 parsed = _PARSED[role](value)
                 if parsed is not None:
                     record[role] = parsed
-            elif role in _WORDS and role in self.words:
-                record[role] = value
+            elif role in _WORDS and (word := self.words.get((role, value))):
+                record[role] = word
             elif role == "site":
                 record["site"] = pseudonyms.site(value)
             elif role == "caption" and self.config.keep_captions:
@@ -88,19 +92,28 @@ def assign(
     rest = list(table.mapped.rest)
     if "split" in columns and not _is_split(columns["split"], rows, config):
         rest.append(columns.pop("split"))
-    patients = _patients(survey, rows, columns, pseudonyms)
-    keys = _keys(survey, rows, patients, columns, alike)
+    named = _named(rows, columns, pseudonyms)
+    strange = _placeholders(survey.column("patient"), named)
+    headers = [None if header in strange else header for header in survey.column("patient")]
+    patients = tuple(name or header for name, header in zip(named, headers, strict=True))
+    warnings += _doubtful(patients, strange, survey)
+    keys = _keys(survey, rows, named, headers, columns)
+    apart = connected(keys)
+    for number, members in enumerate(alike):
+        for i in members:
+            keys[i].append(("alike", number))
     components = connected(keys)
     component_of = {i: c for c, members in enumerate(components) for i in members}
     persons: list[Hashable] = [p if p is not None else ("group", component_of[i]) for i, p in enumerate(patients)]
     labels, not_labels, notes = find_labels(rest, rows, persons, config)
     main = main_label(labels, config.label)
     warnings += notes
-    words = frozenset(role for role in _WORDS if role in columns and _common(columns[role], rows, persons))
+    known = [role for role in _WORDS if role in columns]
+    words = {pair: word for role in known for pair, word in _words(role, columns[role], rows, persons)}
     dropped |= not_labels
-    for role in _WORDS:
-        if role in columns and role not in words:
-            dropped[columns[role]] = "too many of its values belong to few patients, as in free text"
+    for role in known:
+        if left := _left_behind(role, columns[role], rows, words):
+            warnings.append(f"{role}: {left} images have a value that is no known word, which was set to missing")
     others = [column for column in rest if not names_somebody(column)]
     words_kept = None if config.keep_captions else own_words(columns.get("caption"), others, rows, persons)
     warnings += words_kept.said(rows) if words_kept else []
@@ -116,7 +129,7 @@ def assign(
         for members, stratum, name in zip(components, strata(components, values), names, strict=True)
     ]
     if "split" in columns and config.given_split == "respect":
-        roles = _given_roles(groups, rows, columns["split"], config.shares, seed, warnings)
+        roles = _given_roles(groups, apart, rows, columns["split"], config.shares, seed, warnings)
     else:
         roles = allocate(groups, _shares(config.shares), seed)
     counts = Counter(survey.column("content_digest"))
@@ -133,7 +146,7 @@ def assign(
         groups=tuple(names[component_of[i]] for i in range(len(survey))),
         roles=tuple(roles[names[component_of[i]]] for i in range(len(survey))),
         duplicates=sum(n - 1 for n in counts.values()),
-        near_duplicates_may_cross=unknown > 0 and not by_group and config.near_duplicates != "group",
+        near_duplicates_may_cross=config.near_duplicates != "group",
         warnings=tuple(warnings),
         words=words,
         own_words=words_kept,
@@ -141,40 +154,39 @@ def assign(
     )
 
 
-def _patients(
-    survey: Survey, rows: Sequence[Row | None], columns: Mapping[str, str], pseudonyms: Pseudonyms
-) -> tuple[str | None, ...]:
-    """Each image's patient: the table's, else the header's, as a pseudonym."""
+def _named(rows: Sequence[Row | None], columns: Mapping[str, str], pseudonyms: Pseudonyms) -> list[str | None]:
+    """The patient that each image's row names, as a pseudonym."""
     column = columns.get("patient_id", "")
     known: dict[str, str] = {}
 
-    def of(row: Row | None, header: str | None) -> str | None:
+    def of(row: Row | None) -> str | None:
         value = row.get(column, "") if row else ""
-        if is_missing(value):
-            return header
-        return known.setdefault(value, pseudonyms.patient(value))
+        return None if is_missing(value) else known.setdefault(value, pseudonyms.patient(value))
 
-    return tuple(of(row, header) for row, header in zip(rows, survey.column("patient"), strict=True))
+    return [of(row) for row in rows]
+
+
+def _placeholders(headers: Sequence[str | None], named: Sequence[str | None]) -> set[str]:
+    """Patients of headers that the rows tell apart as several people: such an id names nobody."""
+    people: dict[str, set[str]] = {}
+    for header, name in zip(headers, named, strict=True):
+        if header is not None and name is not None:
+            people.setdefault(header, set()).add(name)
+    return {header for header, names in people.items() if len(names) > SEVERAL_NAMES}
 
 
 def _keys(
-    survey: Survey, rows: Sequence[Row | None], patients: Sequence[str | None], columns: Mapping[str, str],
-    alike: Sequence[Sequence[int]],
+    survey: Survey, rows: Sequence[Row | None], named: Sequence[str | None], headers: Sequence[str | None],
+    columns: Mapping[str, str],
 ) -> list[list[Hashable]]:  # fmt: skip
-    """Whatever ties each image to others."""
+    """Whatever ties each image to others: its pixels, its patient by row and by header, study, series, given group."""
     keys: list[list[Hashable]] = [[("pixels", digest)] for digest in survey.column("content_digest")]
     group_column = columns.get("group_id", "")
-    for own, row, patient, series in zip(keys, rows, patients, survey.column("series"), strict=True):
-        if patient is not None:
-            own.append(("patient", patient))
-        if series is not None:
-            own.append(("series", series))
+    for own, row, *ids in zip(keys, rows, named, headers, survey.column("study"), survey.column("series"), strict=True):
+        own += [(kind, value) for kind, value in zip(_TIES, ids, strict=True) if value is not None]
         group = row.get(group_column, "") if row else ""
         if not is_missing(group):
             own.append(("group", group))
-    for number, members in enumerate(alike):
-        for i in members:
-            keys[i].append(("alike", number))
     return keys
 
 
@@ -192,14 +204,43 @@ def _is_split(column: str, rows: Sequence[Row | None], config: IngestConfig) -> 
     return bool(words) and not strange
 
 
-def _common(column: str, rows: Sequence[Row | None], persons: Sequence[Hashable]) -> bool:
-    """Whether a known text column is a vocabulary: few values, nearly all shared by several patients."""
+def _words(
+    role: str, column: str, rows: Sequence[Row | None], persons: Sequence[Hashable]
+) -> Iterator[tuple[tuple[str, str], str]]:
+    """Values of a known text column that may enter, with the word they enter as: those of the headers' lists.
+
+    Ethnicity has no list; its values enter when enough patients share them and they look like no name or number.
+    """
     holders: dict[str, set[Hashable]] = {}
     for row, person in zip(rows, persons, strict=True):
         if row and not is_missing(row[column]):
             holders.setdefault(row[column], set()).add(person)
-    shared = sum(len(people) > 1 for people in holders.values())
-    return 0 < len(holders) <= 50 and all(len(value) <= 40 for value in holders) and shared * 2 >= len(holders)
+    for value, people in holders.items():
+        if role != "ethnicity":
+            kept, _ = clean_facts({role: value})
+            if role in kept:
+                yield (role, value), kept[role]
+        elif len(people) >= ENOUGH_PATIENTS and len(value) <= 40 and not looks_identifying(value):
+            yield (role, value), value
+
+
+def _left_behind(role: str, column: str, rows: Sequence[Row | None], words: Mapping[tuple[str, str], str]) -> int:
+    return sum(bool(row) and not is_missing(row[column]) and (role, row[column]) not in words for row in rows if row)
+
+
+def _doubtful(patients: Sequence[str | None], strange: Collection[str], survey: Survey) -> list[str]:
+    """What must be said of patient ids that name nobody, or nearly everybody."""
+    said = []
+    if strange:
+        count = sum(header in strange for header in survey.column("patient"))
+        said.append(f"the headers of {count} images share patient ids that the table tells apart: they were not used")
+    (most, held), *_ = Counter(patients).most_common(1) or [(None, 0)]
+    if most is not None and len(patients) >= 20 and held * 2 > len(patients):
+        said.append(
+            f"one patient id stands for {held} of {len(patients)} images, which all go to one role: if it is a "
+            "placeholder, name a better column: --set ingest.columns.patient_id=COLUMN"
+        )
+    return said
 
 
 def _misunderstood(rows: Sequence[Row | None], columns: Mapping[str, str]) -> list[str]:
@@ -219,27 +260,41 @@ def _shares(shares: Shares) -> dict[str, float]:
 
 
 def _given_roles(
-    groups: Sequence[Group], rows: Sequence[Row | None], column: str, shares: Shares, seed: int, warnings: list[str]
-) -> dict[str, str]:
-    """The table's split, each group whole; roles it does not have are carved out of its training groups."""
-    roles: dict[str, str] = {}
-    undecided, torn = [], 0
-    for group in groups:
-        own = {parse_role(row[column]) for i in group.members if (row := rows[i])} - {None}
-        if len(own) > 1:
-            torn += 1
-        elif own:
-            roles[group.name] = str(own.pop())
-        else:
-            undecided.append(group)
+    groups: Sequence[Group], apart: Sequence[Sequence[int]], rows: Sequence[Row | None], column: str, shares: Shares,
+    seed: int, warnings: list[str],
+) -> dict[str, str]:  # fmt: skip
+    """The table's split, each group whole; roles it does not have are carved out of its training groups.
+
+    `apart` are the groups without near-duplicates. A near-duplicate across the given split goes where it does least
+    harm: to the role of the two that comes first in PRECEDENCE, so that a test set loses nothing.
+    """
+
+    def given(members: Sequence[int]) -> set[str]:
+        return {role for i in members if (row := rows[i]) and (role := parse_role(row[column]))}
+
+    torn = sum(len(given(members)) > 1 for members in apart)
     if torn:
         raise InputError(
             Problem(
                 f"column {column}",
-                f"puts images of one patient, group or exact copies into several roles ({torn} groups)",
+                f"puts images of one patient, study, group or exact copies into several roles ({torn} groups)",
                 "one role for each",
                 "mend the table, or split anew: --set ingest.given_split=ignore",
             )
+        )
+    roles: dict[str, str] = {}
+    undecided, joined = [], 0
+    for group in groups:
+        own = given(group.members)
+        if own:
+            roles[group.name] = min(own, key=PRECEDENCE.index)
+            joined += len(own) > 1
+        else:
+            undecided.append(group)
+    if joined:
+        warnings.append(
+            f"the given split tears {joined} groups of near-duplicates apart: each went whole to one role, test before "
+            "control before validation before train"
         )
     if undecided:
         warnings.append(f"the split column is empty for {len(undecided)} groups: their images went to training")

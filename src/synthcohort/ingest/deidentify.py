@@ -41,7 +41,8 @@ class Pseudonyms:
         return "i-" + self._hash("image", name)[:20]
 
     def patient(self, value: str) -> str:
-        return "p-" + self._hash("patient", value.strip())[:16]
+        """Spaces around and case do not tell patients apart: files and tables write one id in several ways."""
+        return "p-" + self._hash("patient", value.strip().casefold())[:16]
 
     def group(self, value: str) -> str:
         return "g-" + self._hash("group", value)[:16]
@@ -107,15 +108,23 @@ def write_key(path: Path, key: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    _write_secret(temporary, key)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: the name itself is made, and only when it is absent
+        _write_secret(path, key)
+    finally:
+        temporary.unlink()
+
+
+def _write_secret(path: Path, key: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(key.hex() + "\n")
         file.flush()
         os.fsync(file.fileno())
-    try:
-        os.link(temporary, path)
-    finally:
-        temporary.unlink()
 
 
 def clean_facts(facts: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -4,9 +4,9 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from synthcohort.core.cohort import ROLES
+from synthcohort.core.cohort import ROLES, Cohort
 from synthcohort.core.config import to_mapping
 from synthcohort.core.errors import InputError, Problem
 from synthcohort.ingest.assign import Assigned, assign
@@ -14,6 +14,8 @@ from synthcohort.ingest.caption import Captioner
 from synthcohort.ingest.config import IngestConfig
 from synthcohort.ingest.decode import Task
 from synthcohort.ingest.deidentify import Pseudonyms
+from synthcohort.ingest.leakage import leakage, said
+from synthcohort.ingest.near_duplicates import NearDuplicates, find_groups
 from synthcohort.ingest.reading import Chunk
 from synthcohort.ingest.scan import Listing
 from synthcohort.ingest.series import left_out, summary, volumes_of
@@ -21,8 +23,10 @@ from synthcohort.ingest.source_table import Row, SourceTable, with_carried
 from synthcohort.ingest.survey import Refused, Survey
 from synthcohort.ingest.volumes import Volume
 
-if TYPE_CHECKING:
-    from synthcohort.ingest.near_duplicates import NearDuplicates
+IN_PROVENANCE = (
+    "found", "taken", "refused", "refused_because", "ignored", "duplicates", "near_duplicates", "volumes", "columns",
+    "dropped", "changes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,13 @@ class Plan:
     table: SourceTable
     assigned: Assigned
     volumes: Sequence[Volume]
-    alike: "NearDuplicates | None"
+    alike: NearDuplicates | None
+
+    @property
+    def values(self) -> list[Any]:
+        """Each image's value of the main label, None where it has none."""
+        main = self.assigned.main
+        return [main.parse(row[main.column]) if main and row else None for row in self.assigned.rows]
 
 
 def decide(job: Job, found: Survey) -> Plan:
@@ -66,8 +76,6 @@ def decide(job: Job, found: Survey) -> Plan:
         volumes = volumes_of(found)
     alike = None
     if found.fingerprints is not None:
-        from synthcohort.ingest.near_duplicates import find_groups
-
         alike = find_groups(*found.fingerprints)
     groups = alike.groups if alike is not None and job.config.near_duplicates == "group" else ()
     assigned = assign(found, rows, table, job.pseudonyms, job.config, job.seed, groups)
@@ -124,9 +132,26 @@ def result_of(job: Job, plan: Plan) -> dict[str, Any]:
         "changes": dict(sorted(changes.items())),
         "warnings": assigned.warnings + table.warnings + _suggested(job, plan),
         "volumes": summary(plan.volumes) if plan.volumes else None,
-        "near_duplicates": None,
+        "near_duplicates": _near_duplicates(plan),
         "bytes": sum(found.column("nbytes")),
     }
+
+
+def result_again(cohort: Cohort) -> dict[str, Any]:
+    """What a whole cohort says of its making, for a call that only had to give it its name."""
+    made, info = cohort.info["provenance"], cohort.info
+    return {**{name: made[name] for name in IN_PROVENANCE}, "roles": info["roles"], "warnings": info["warnings"]}
+
+
+def _near_duplicates(plan: Plan) -> dict[str, Any] | None:
+    """The leakage report with its sentences; None when nobody looked."""
+    if plan.alike is None:
+        return None
+    report = leakage(plan.alike, plan.assigned.roles, patients=plan.assigned.patients, labels=plan.values)
+    whole = (
+        f"{report['pairs']} pairs of near-duplicates in {report['groups']} groups of {report['grouped_images']} images."
+    )
+    return {**report, "said": [whole, *(f"{text[0].upper()}{text[1:]}." for text in said(report))]}
 
 
 def _suggested(job: Job, plan: Plan) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from synthcohort.core.cohort import partial_path
+from synthcohort.core.cohort_writer import finish_publishing
 from synthcohort.core.errors import ArtifactError, Problem, SynthCohortError
 from synthcohort.core.files import check_writable, digest_json, lock, read_json, remove, write_json
 from synthcohort.formats.image import ReadOptions
@@ -18,12 +19,12 @@ from synthcohort.ingest.decode import Task
 from synthcohort.ingest.deidentify import Pseudonyms, new_key, read_key, seed_key, write_key
 from synthcohort.ingest.dicomweb import fetch, is_dicomweb, remove_download
 from synthcohort.ingest.header_profile import HeaderOptions
-from synthcohort.ingest.journal import read_parts
+from synthcohort.ingest.journal import SCHEMA, read_parts
 from synthcohort.ingest.pixel_text import TextPolicy
-from synthcohort.ingest.plan import Job, decide, result_of
+from synthcohort.ingest.plan import Job, decide, result_again, result_of
 from synthcohort.ingest.reading import chunked, read_all
-from synthcohort.ingest.scan import scan
-from synthcohort.ingest.source_table import find_table
+from synthcohort.ingest.scan import Listing, scan
+from synthcohort.ingest.source_table import SourceTable, find_table
 from synthcohort.ingest.survey import Refused, survey
 from synthcohort.ingest.writing import captioner_of, write
 
@@ -79,14 +80,14 @@ def _ingest(
 ) -> dict[str, Any]:
     partial = partial_path(out)
     if (partial / "cohort.json").exists():  # killed between the last write and the rename
-        remove(partial / "cohort.json")
+        return {"cohort": out.as_posix(), **result_again(finish_publishing(partial, out))}
     captioner_of(config)  # a flaw in a user's templates is said before the work, not after
     job, new = _job(source, out, config, seed, absent)
     begun = partial.exists()
-    _open_partial(job, partial)
     try:
-        if new:
+        if new:  # before anything is made with it
             write_key(*new)
+        _open_partial(job, partial)
         read_all(job.chunks, job.task, partial, config.workers, _warn)
         parts = read_parts(partial, len(job.chunks))
         plan = decide(job, survey(parts, [file.name for file in job.listing.images], job.unread))
@@ -114,7 +115,7 @@ def _job(
     key, is_new = _key(config, key_path, seed)
     pseudonyms = Pseudonyms(key)
     table = find_table(listing, config, pseudonyms, config.folders)
-    task = _task(listing.root, config, key)
+    task = _task(listing, table, config, key)
     wanted, unread = [], [*absent, *(Refused(name, "", reason) for name, reason in listing.refused)]
     for position, file in enumerate(listing.images):
         reason = table.refusal(file.name)
@@ -128,20 +129,32 @@ def _job(
     return job, (key_path, key) if is_new else None
 
 
-def _task(root: Path, config: IngestConfig, key: bytes) -> Task:
+def _task(listing: Listing, table: SourceTable, config: IngestConfig, key: bytes) -> Task:
     tiles = config.tiles
     return Task(
-        root=root,
+        root=listing.root,
+        modalities=_modalities(listing, table),
         size=_size(config.size),
         fit=config.fit,
         key=key,
-        read=ReadOptions(config.slices, tiles.size, tiles.microns_per_pixel, tiles.most, tiles.tissue),
+        read=ReadOptions(
+            config.slices, tiles.size, tiles.microns_per_pixel, tiles.most, tiles.tissue, modality=config.modality
+        ),
         text=None if config.pixel_text == "unchecked" else TextPolicy(config.pixel_text, config.markers),
         fingerprints=config.near_duplicates != "off",
         headers=None
         if config.headers == "none"
         else HeaderOptions(shift_dates=config.dates == "shift", clean_pixel_data=config.pixel_text != "unchecked"),
     )
+
+
+def _modalities(listing: Listing, table: SourceTable) -> dict[str, str]:
+    """CT by the table's word, for files that cannot say it themselves: their numbers are Hounsfield units."""
+    column = table.mapped.known.get("modality")
+    if not column or table.by_file is None:
+        return {}
+    named = ((file.name, table.by_file.rows.get(file.name)) for file in listing.images if file.format != "dicom")
+    return {name: "CT" for name, row in named if row and row[column].strip().upper() == "CT"}
 
 
 def _key(config: IngestConfig, path: Path, seed: int) -> tuple[bytes, bool]:
@@ -163,8 +176,9 @@ def _open_partial(job: Job, partial: Path) -> None:
     """Makes the folder of the unfinished cohort, readable by its owner alone, or goes on with it when it is ours."""
     fingerprint = digest_json(
         [
+            list(SCHEMA.names),
             {**job.asked, "workers": 0}, job.seed, job.pseudonyms.key_id,
-            [[file.name, file.size] for file in job.listing.images], job.table.fingerprint,
+            [[ascii(file.name), file.size] for file in job.listing.images], job.table.fingerprint,
         ]
     )  # fmt: skip
     marker = partial / "partial.json"

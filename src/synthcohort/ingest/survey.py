@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from synthcohort.imaging.fingerprint import SIDE
 from synthcohort.ingest.journal import SCHEMA
@@ -79,8 +80,8 @@ def survey(parts: Iterable[pa.Table], names: Sequence[str], refused: Sequence[Re
     light, failed = [], list(refused)
     pairs: list[tuple[np.ndarray | None, np.ndarray | None]] = []
     for part in parts:
-        taken = part.filter(pa.compute.is_null(part.column("reason")))
-        bad = part.filter(pa.compute.is_valid(part.column("reason"))).select(["file", "part", "reason"])
+        taken = part.filter(pc.is_null(part.column("reason")))
+        bad = part.filter(pc.is_valid(part.column("reason"))).select(["file", "part", "reason"])
         failed += [Refused(names[row["file"]], row["part"] or "", row["reason"]) for row in bad.to_pylist()]
         pairs.append((_bytes(taken.column("vector")), _bytes(taken.column("thumbnail"))))
         light.append(taken.drop_columns([name for name in BULKY if name in taken.column_names]))

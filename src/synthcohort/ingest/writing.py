@@ -17,16 +17,14 @@ from synthcohort.core.files import atomic_path
 from synthcohort.ingest.caption import Captioner, choose
 from synthcohort.ingest.config import IngestConfig
 from synthcohort.ingest.journal import SPAN, part_path
-from synthcohort.ingest.plan import Job, Plan
+from synthcohort.ingest.leakage import listed
+from synthcohort.ingest.plan import IN_PROVENANCE, Job, Plan
 from synthcohort.ingest.series import places_in, volumes_file
 from synthcohort.ingest.survey import Survey
 from synthcohort.ingest.vocabulary import VIEWS
 from synthcohort.pages.profile import render_profile
 
-IN_PROVENANCE = (
-    "found", "taken", "refused", "refused_because", "ignored", "duplicates", "near_duplicates", "volumes", "columns",
-    "dropped", "changes",
-)  # fmt: skip
+OWNERS = "# For the owner of the archive: holds names of files. Remove it before the cohort leaves the house.\n"
 COMPACTED = SPAN // 2  # added to the number of a shard that was written again without refused images
 
 
@@ -52,7 +50,7 @@ def write(job: Job, out: Path, plan: Plan, result: Mapping[str, Any]) -> None:
         "warnings": result["warnings"],
         "near_duplicates_may_cross": assigned.near_duplicates_may_cross,
     }
-    extra: dict[str, str | bytes] = {"refused.csv": _refused_csv(job, plan)}
+    extra: dict[str, str | bytes] = {}
     if plan.volumes:
         extra["volumes.json"] = volumes_file(plan.volumes, found.column("image_id"))
     if job.task.headers is not None:
@@ -61,9 +59,14 @@ def write(job: Job, out: Path, plan: Plan, result: Mapping[str, Any]) -> None:
             len(job.chunks),
             dict(zip(table.column("image_id").to_pylist(), table.column("patient_id").to_pylist(), strict=True)),
         )
-    extra["profile.html"] = render_profile(Cohort(partial, info, table), result)
+    private: dict[str, str | bytes] = {
+        "refused.csv": _refused_csv(job, plan).encode(errors="backslashreplace"),
+        "profile.html": render_profile(Cohort(partial, info, table), result),
+    }
+    if plan.alike is not None and len(plan.alike.pairs):
+        private["duplicates.csv"] = _duplicates_csv(plan).encode(errors="backslashreplace")
     shards = sorted(set(table.column("shard").to_pylist()))
-    publish(partial, out, info, table, shards, extra)
+    publish(partial, out, info, table, shards, extra, private)
 
 
 def _records(job: Job, plan: Plan, moved: Mapping[tuple[int, int], tuple[int, int]]) -> Iterator[list[dict[str, Any]]]:
@@ -80,8 +83,8 @@ def _records(job: Job, plan: Plan, moved: Mapping[tuple[int, int], tuple[int, in
         record = plan.assigned.record(i, row, job.pseudonyms) | {name: row[name] for name in same}
         if i in numbers:
             record["frame"] = numbers[i]
-            if planes[i] in VIEWS:
-                record.setdefault("view", planes[i])
+        if planes.get(i) in VIEWS:
+            record.setdefault("view", planes[i])
         if captioner is not None:
             phrasings = captioner.captions(record, labels, record.get("caption"))
             record["phrasings"] = list(phrasings)
@@ -121,15 +124,16 @@ def _headers(partial: Path, chunks: int, patients: Mapping[str, str | None]) -> 
 
     `patients` gives the patient of each image taken, which a table may have named: the header says the same.
     """
-    lines = []
+    found: list[tuple[str, str]] = []
     for number in range(chunks):
         part = pq.read_table(part_path(partial, number), columns=["image_id", "header"])
         for row in part.to_pylist():
             if row["header"] is not None and row["image_id"] in patients:
                 header = json.loads(row["header"])
                 header["00100020"] = {"vr": "LO", "Value": [patients[row["image_id"]]]}
-                lines.append(json.dumps({"image_id": row["image_id"], "header": header}, sort_keys=True) + "\n")
-    return "".join(sorted(lines, key=lambda line: json.loads(line)["image_id"]))
+                line = json.dumps({"image_id": row["image_id"], "header": header}, sort_keys=True)
+                found.append((row["image_id"], line + "\n"))
+    return "".join(line for _, line in sorted(found))
 
 
 def captioner_of(config: IngestConfig) -> Captioner | None:
@@ -139,9 +143,25 @@ def captioner_of(config: IngestConfig) -> Captioner | None:
     return Captioner.load(Path(config.captions) if config.captions else None)
 
 
+def _duplicates_csv(plan: Plan) -> str:
+    """duplicates.csv: every pair of near-duplicates by the names of the owner's files."""
+    assert plan.alike is not None
+    text = io.StringIO()
+    text.write(OWNERS)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("file", "part", "other_file", "other_part", "similarity", "patient", "label"))
+    found, parts = plan.found, plan.found.column("part")
+    for pair in listed(plan.alike, patients=plan.assigned.patients, labels=plan.values):
+        one, other = pair.first, pair.second
+        writer.writerow(
+            (found.files[one], parts[one], found.files[other], parts[other], pair.similarity, pair.patient, pair.label)
+        )
+    return text.getvalue()
+
+
 def _refused_csv(job: Job, plan: Plan) -> str:
     text = io.StringIO()
-    text.write("# For the owner of the archive: holds names of files. Remove it before the cohort leaves the house.\n")
+    text.write(OWNERS)
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("file", "part", "status", "reason"))
     writer.writerows((item.name, item.part, "refused", item.reason) for item in plan.found.refused)

@@ -139,12 +139,11 @@ def _ages(cohort: Cohort) -> tuple[Bar, ...]:
 
 
 def _kinds(cohort: Cohort) -> list[str]:
-    """What the pixels are: gray or color, and their depth."""
-    columns = (cohort.column(name) for name in ("channels", "bits_stored", "shard"))
-    signed = {n: cohort._shard(n).dtype.kind == "i" for n in set(cohort.column("shard"))}
+    """What the pixels are: gray or color, and their depth; signed only where they are CT numbers."""
+    columns = (cohort.column(name) for name in ("channels", "bits_stored", "modality"))
     return [
-        f"{'gray' if channels == 1 else 'color'}, {bits} bits{', signed' if signed[shard] else ''}"
-        for channels, bits, shard in zip(*columns, strict=True)
+        f"{'gray' if channels == 1 else 'color'}, {bits} bits{', CT numbers' if modality == 'CT' else ''}"
+        for channels, bits, modality in zip(*columns, strict=True)
     ]
 
 
