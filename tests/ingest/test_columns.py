@@ -94,7 +94,10 @@ def test_what_is_no_label_stays_behind_with_the_reason(values, column, words):
 def test_a_value_repeated_by_one_patient_is_not_common():
     values = ["Ada says it hurts"] * 5 + ["Bo fell"] * 5 + ["Cleo is well"] * 5
     assert judge(values, "remarked", groups=[0] * 5 + [1] * 5 + [2] * 5)[0] is None
-    assert judge(values, "remarked", groups=list(range(15)))[0] is not None
+    assert judge(values, "remarked", groups=list(range(15)))[0] is None
+    lower = [value.lower() for value in values]
+    assert judge(lower, "finding", groups=list(range(15)))[0] is None  # images that may be anybody's
+    assert judge(lower, "finding", groups=[f"patient {i}" for i in range(15)])[0] is not None
 
 
 def test_rare_words_of_a_long_vocabulary_are_set_to_missing_and_counted():
@@ -143,7 +146,8 @@ def test_lists_of_terms_become_labels_of_their_own():
     [
         ("group", ["control", "treated"], None), ("group", [f"g{i}" for i in range(9)], "group_id"),
         ("case", ["0", "1"], None), ("case", ["C17", "C18"], "patient_id"), ("subject", ["a", "b"], "patient_id"),
-        ("lesion", ["yes", "no"], None), ("side", ["affected", "healthy"], None), ("side", ["R", "left"], "laterality"),
+        ("lesion", ["yes", "no"], None), ("side", ["affected", "healthy"], None),
+     ("side", ["R", "left"], "laterality"),
         ("age", ["young", "old"], None), ("age", ["063Y", "45"], "age"), ("report", ["positive", "negative"], None),
         ("report", ["there is a mass here", "nothing is seen here"], "caption"), ("PatientName", ["a"], "patient_id"),
         ("AccessionNumber", ["1", "2"], "group_id"), ("Patient_Sex", ["M", "f"], "sex"),
@@ -186,3 +190,92 @@ def test_main_label():
     with pytest.raises(ConfigError, match="no label 'grade'; allowed: alpha"):
         main_label(labels("alpha"), "grade")
     assert label_name("KL Grade") == "kl_grade"
+
+
+NAMES = ["Anna Beispiel", "Bernd Muster", "Clara Erfunden", "Dora Probe", "Emil Testmann", "Gerda Fiktiv"]
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["Patientenname", "Patient (Last, First)", "Pat.", "Pat-Nr", "GP", "Arzt", "Hausärztin", "Zuweiser", "Familienname",
+     "Paciente", "Wohnort", "Requested by", "Dictated by", "Untersucher", "Geburtstag", "GebDatum", "Name",
+     "KlinikName",     "Nom de naissance", "Médecin traitant", "Apellidos", "Cognome", "Zimmer", "Raum Nr",
+     "Station", "Bett", "Month",
+     "fecha_estudio", "Überweiser", "Case No", "Einsender", "Patient's address", "Dossier"],
+)  # fmt: skip
+def test_columns_about_people_never_enter_by_themselves(column):
+    for values in (["normal", "krank"] * 15, ["1", "2", "3"] * 10, [name for name in NAMES for _ in range(5)]):
+        assert judge(values, column)[:2] == (None, "its name says that it may identify somebody")
+    assert judge(["normal", "krank"] * 15, column)[2] == []  # nor are they proposed
+
+
+@pytest.mark.parametrize(
+    "column", ["Class name", "finding_name", "classname", "Patient group", "disease", "Befund", "dx_type"]
+)
+def test_columns_about_classes_are_none_about_people(column):
+    assert judge(["normal", "krank"] * 15, column)[0] is not None
+
+
+@pytest.mark.parametrize("column", ["label", "Befund", "diagnosis", "Bereich", "x1"])
+@pytest.mark.parametrize("write", [str, str.upper, str.lower, lambda name: name.split()[0], lambda name: name[:2]])
+@pytest.mark.parametrize("known", [True, False], ids=["with ids", "without ids"])
+def test_names_of_people_are_no_labels(column, write, known):
+    """Three images of each of six people: without ids each image passes for a person of its own."""
+    values = [write(name) for name in NAMES for _ in range(3)]
+    groups = [f"id {i // 3}" for i in range(18)] if known else list(range(18))
+    label, reason, notes = judge(values, column, groups)
+    assert label is None
+    assert not any(value in note for value in values if len(value) > 2 for note in [reason, *notes])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["Müller", "Schmidt"], ["Dr Mockup", "Prof Nirgend"], ["Zimmer 4", "Zimmer 5"], ["Station A", "Station B"],
+     ["Иванова", "Петров"], ["山田", "鈴木"], ["März", "April"], ["2021-03-01", "2021-03-02"], ["normal", "Müller"]],
+    ids=lambda values: values[0],
+)  # fmt: skip
+@pytest.mark.parametrize("column", ["label", "Bereich", "Befund"])
+def test_doctors_rooms_and_dates_that_many_patients_share_are_no_labels(values, column):
+    label, _, notes = judge(values * 30, column, [f"patient {i}" for i in range(60)])
+    assert label is None
+    assert not any(value in note for value in values if value != "normal" for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("Befund", ["unauffällig", "Arthrose"]), ("Diagnose", ["Fraktur", "kein Befund"]), ("BI-RADS", ["4a", "2"]),
+     ("BIRADS", ["BI-RADS 4", "BI-RADS 2"]), ("Gleason", ["3+4", "4+3"]), ("TNM", ["T1N0M0", "T2N1M0"]),
+     ("Lung-RADS", ["4B", "2"]), ("KL", ["0", "3"]), ("Stadium", ["IIIa", "IIb"]),
+     ("Dignität", ["gutartig", "bösartig"]),     ("diagnostic", ["bénigne", "maligne"]),
+     ("hallazgo", ["normal", "fractura"]), ("esito", ["positivo", "negativo"]),
+     ("fractured", ["yes", "no"]), ("Raucher", ["ja", "nein"]), ("target", ["A", "B"]),
+     ("arm", ["treated", "placebo"])],    ids=lambda value: str(value),
+)  # fmt: skip
+def test_labels_of_hospitals_enter_by_themselves(column, values):
+    label, reason, notes = judge(values * 15, column)
+    assert (reason, notes) == (None, [])
+    assert {str(label.parse(value)) for value in values} == set(values)
+
+
+def test_what_may_be_a_label_is_proposed_in_one_line():
+    rows = [{"dx": "01"[i % 2], "Typ A": ("Foo", "Bar")[i % 2], "it's": ("Baz", "Qux")[i // 2 % 2]} for i in range(24)]
+    labels, dropped, notes = find_labels(list(rows[0]), rows, range(24), IngestConfig())
+    assert [x.label.name for x in labels] == ["dx"]
+    assert set(dropped) == {"Typ A", "it's"}
+    assert notes == [
+        "columns Typ A, it's look like labels; to take them: "
+        """--set ingest.labels='["dx", "Typ A", "it'"'"'s"]'"""
+    ]
+    asked, _, notes = find_labels(list(rows[0]), rows, range(24), IngestConfig(labels=("dx", "Typ A", "it's")))
+    assert [x.label.name for x in asked] == ["dx", "typ_a", "it_s"]
+    assert notes == []
+    alone = find_labels(["Typ A"], rows, range(24), IngestConfig())[2]
+    assert alone == ["""column Typ A looks like a label; to take it: --set ingest.labels='["Typ A"]'"""]
+    decided, *_ = find_labels(["Typ A"], rows, range(24), IngestConfig(), decided=["Typ A"])
+    assert decided[0].label.values == ("Bar", "Foo")
+
+
+def test_numbers_of_records_are_no_grades():
+    assert judge([str(i // 3) for i in range(18)], "lfd", [f"p{i // 3}" for i in range(18)])[0] is None
+    assert "number of its own" in judge([str(i // 3) for i in range(18)], "x", [f"p{i // 3}" for i in range(18)])[1]
+    assert judge([str(i % 3) for i in range(18)], "x", [f"p{i // 3}" for i in range(18)])[0] is not None

@@ -46,6 +46,10 @@ def test_folders_of_patients(names, images):
     [
         (("Muster_Anna", "Beispiel_Bert"), 200), (("MUSTER^ANNA", "BEISPIEL^BERT", "normal", "benign"), 50),
         (("Dr_Mockup", "Dr_Muster"), 90), (("Mr. Mockup", "Mrs. Muster"), 90), (("Muster", "Mockup", "normal"), 90),
+        (("normal", "glaucoma", "MÜLLER_JÜRGEN"), 4), (("normal", "glaucoma", "müller"), 40),
+        (("normal", "abnormal", "Мария Иванова"), 40), (("benign", "malignant", "山田花子"), 40),
+        (("NORMAL", "ERIKA", "PNEUMONIA", "COVID", "TB", "EFFUSION", "EDEMA", "MASS", "NODULE", "HERNIA"), 40),
+        (("normal", "Zimmer 4"), 40), (("normal Muster", "glaucoma Mockup"), 40), (("Muster", "Müller"), 40),
         (("AB", "CD", "XY"), 20), (("benign", "malignant"), 1), (("Muster Anna", "other", "normal"), 9),
     ],
     ids=lambda value: str(value)[:20],

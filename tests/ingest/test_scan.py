@@ -107,6 +107,24 @@ def test_the_output_inside_the_source_is_not_read(tmp_path):
     assert [file.name for file in scan(tmp_path, exclude=[tmp_path / "out"]).images] == ["a.png"]
 
 
+def test_a_folder_that_cannot_be_read_is_refused_among_the_rest(tmp_path, monkeypatch):
+    fill(tmp_path, {"a.png": b"x", "locked/b.png": b"x", "open/c.png": b"x"})
+    real = os.scandir
+
+    def scandir(path):  # the rights of files stop nobody who runs the tests as root
+        if os.fspath(path).endswith(("locked", "root")):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    listing = scan(tmp_path)
+    assert [file.name for file in listing.images] == ["a.png", "open/c.png"]
+    assert listing.refused == (("locked", "a folder that cannot be listed (Permission denied)"),)
+    (tmp_path / "root").mkdir()
+    with pytest.raises(InputError, match="cannot be listed"):
+        scan(tmp_path / "root")
+
+
 def test_a_suffix_that_decides_needs_no_look_into_the_file(tmp_path, monkeypatch):
     fill(tmp_path, {f"{i}.png": b"x" for i in range(3)})
     monkeypatch.setattr("builtins.open", None)

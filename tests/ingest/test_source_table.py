@@ -45,8 +45,10 @@ def understood(folder, config=IngestConfig()):  # noqa: B008
     listing = scan(folder)
     table = find_table(listing, config)
     rows = [table.row(file.name, {}, None)[0] for file in listing.images]
-    key = table.mapped.known.get("patient_id") or table.mapped.known.get("group_id")
-    persons = [row[key] if row and key else i for i, row in enumerate(rows)]
+    patient, group = (table.mapped.known.get(role) for role in ("patient_id", "group_id"))
+    persons = [
+        row[patient] if row and patient else ("group", row[group] if row and group else i) for i, row in enumerate(rows)
+    ]
     labels, dropped, _ = find_labels(table.mapped.rest, rows, persons, config)
     words = own_words(table.mapped.known.get("caption"), table.mapped.rest, rows, persons)
     main = main_label(labels, "")
@@ -340,3 +342,57 @@ def test_settings_that_nothing_can_meet(tmp_path):
         find_table(scan(tmp_path), IngestConfig(label="dx"))
     write(tmp_path, {"c.npz": None})
     assert find_table(scan(tmp_path), IngestConfig(label="dx")).table is None
+
+
+EXCEL = "Datei;Patientenname;Geburtstag;Untersucher;Befund;Zimmer;View\n"
+NAMES = ["Anna Beispiel", "Bernd Müster", "Clara Erfunden", "Dora Probe", "Emil Testmann", "Gerda Fiktiv"]
+
+
+def test_a_german_export_brings_its_finding_and_no_person(tmp_path):
+    lines = [
+        f"Bild {i} ä.png;{NAMES[i // 3]};0{i // 3 + 1}.02.1950;{('Nirgend', 'Erfundus')[i % 2]};"
+        f"{('unauffällig', 'Arthrose')[i // 3 % 2]};{i % 4};AP\n" for i in range(18)
+    ]  # fmt: skip
+    write(tmp_path, {f"Bild {i} ä.png": None for i in range(18)})
+    (tmp_path / "Übersicht.csv").write_bytes((EXCEL + "".join(lines)).encode("cp1252"))
+    table, labels, main, words, rows, dropped = understood(tmp_path)
+    assert table.mapped.known == {"file": "Datei", "patient_id": "Patientenname", "view": "View"}
+    assert (set(labels), main, words) == ({"befund"}, "befund", None)
+    assert set(dropped) == {"Geburtstag", "Untersucher", "Zimmer"}
+    assert all(rows)
+    said = find_labels(["Patientenname", *table.mapped.rest], rows, range(18), IngestConfig())
+    assert [label.label.name for label in said[0]] == ["befund"]
+    assert said[2] == []
+
+
+@pytest.mark.parametrize("first", ["im0.png", "im0", "gone"])
+def test_a_table_without_a_header_is_refused_and_not_quoted(tmp_path, first):
+    lines = [f"{first if i == 0 else f'im{i}'},{NAMES[i % 6]},{('krank', 'normal')[i % 2]}" for i in range(8)]
+    write(tmp_path, {"liste.csv": "\n".join(lines), **{f"im{i}.png": None for i in range(8)}})
+    for config in (IngestConfig(), IngestConfig(table="liste.csv"), IngestConfig(columns=Columns(patient_id="pid"))):
+        with pytest.raises((InputError, ConfigError)) as caught:
+            find_table(scan(tmp_path), config)
+        assert not any(word in str(caught.value) for word in ("Anna", "Beispiel", "krank"))
+    rows = [{"file": f"im{i}.png", "label": "01"[i % 2]} for i in range(8)]
+    write(tmp_path, {"metadata.csv": rows})
+    table, *_ = understood(tmp_path)
+    assert table.table.name == "metadata.csv"
+    assert table.warnings == ("table liste.csv was not used: its first line seems to hold data",)
+
+
+def test_columns_of_no_known_name_are_used_when_the_settings_name_them(tmp_path):
+    lines = ["aa,bb"] + [f"im{i}.png,{('normal', 'krank')[i % 2]}" for i in range(8)]
+    write(tmp_path, {"liste.csv": "\n".join(lines), **{f"im{i}.png": None for i in range(8)}})
+    with pytest.raises(InputError, match=r"ingest\.columns\.file=NAME"):
+        find_table(scan(tmp_path), IngestConfig())
+    table, labels, *_ = understood(tmp_path, IngestConfig(columns=Columns(file="aa")))
+    assert (table.mapped.known, set(labels)) == ({"file": "aa"}, {"bb"})
+
+
+def test_a_person_beside_classes_stays_out_until_the_settings_say_so(tmp_path):
+    write(tmp_path, {f"{c}/{i}.png": None for c in ("normal", "glaucoma", "MÜLLER_JÜRGEN") for i in range(4)})
+    table = find_table(scan(tmp_path), IngestConfig())
+    assert table.table is None
+    assert "ingest.folders=label or patient" in table.warnings[0]
+    chosen = find_table(scan(tmp_path), IngestConfig(folders="label"), folders="label")
+    assert (chosen.mapped.rest, chosen.decided) == (("label",), ("label",))

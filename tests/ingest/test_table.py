@@ -56,7 +56,7 @@ def test_latin_1_and_short_rows(tmp_path):
     ("data", "words"),
     [
         (b"", "is empty"),
-        (b"file,x,x\na,1,2\n", "several columns called 'x'"),
+        (b"file,x,x\na,1,2\n", "several columns have the same name: 2 and 3"),
         (b"file,x\na.png,1,Phantom^Ada\n", "line 2 has 3 cells, the header 2"),
         (b"\0\1\2", "is not text"),
     ],
@@ -113,3 +113,46 @@ def test_rows_by_dicom_identifiers():
     assert [row["y"] for row in hashed.find({"sop_instance_uid": "u2.25.1", "patient_id": None}, None)] == ["1"]
     assert [row["y"] for row in hashed.find({"sop_instance_uid": None, "patient_id": "hP2"}, "L")] == ["2"]
     assert hashed.find({"patient_id": "P2"}, "L") == []
+
+
+HEADERLESS = [
+    "im0.png,Anna Beispiel,01.03.1961,krank\nim1.png,Bernd Muster,02.03.1961,normal\n",
+    "im0,Anna Beispiel,krank\nim1,Bernd Muster,normal\n",
+    "gone.png,Anna Beispiel,krank\nim1.png,Bernd Muster,normal\n",
+    "Anna Beispiel;1961;krank\nBernd Muster;1962;normal\n",
+    "Anna Beispiel;4;krank\nBernd Muster;7;normal\n",
+    "Anna Beispiel;1234567;malignant\nBernd Muster;1234568;benign\n",
+    "Anna Beispiel,krank\nBernd Muster,krank\n",
+    "Export 01.03.2021 Dr. Nirgend\nfile,label\nim0.png,krank\n",
+]
+
+
+@pytest.mark.parametrize("text", HEADERLESS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+def test_a_first_line_of_data_is_refused_and_not_quoted(tmp_path, text, encoding):
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    with pytest.raises(InputError, match=r"first line seems to hold data|as many cells") as caught:
+        read_table(tmp_path, "t.csv", FileIndex(["im0.png", "im1.png"]))
+    assert not any(word in str(caught.value) for word in ("Anna", "Beispiel", "1961", "krank", "Nirgend", "1234567"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["image,0,1,2\nim0,1,0,0\nim1,0,1,0\n", "file,Read by,Dictated by\nim0,A,B\n", "im0,file\n1,im0.png\n2,im1.png\n",
+     "Datei;Größe;Befund\nim0.png;3;krank\n", "file,normal\nim0.png,normal\nim1.png,\n", ",file,x\n0,im0,1\n"],
+)  # fmt: skip
+def test_real_headers_are_none(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text)
+    assert read_table(tmp_path, "t.csv", FileIndex(["im0.png", "im1.png"])).rows
+
+
+def test_a_header_in_the_midst_is_no_row(tmp_path):
+    (tmp_path / "t.csv").write_text("file,label\na.png,1\nfile,label\nb.png,2\n")
+    assert len(read_table(tmp_path, "t.csv").rows) == 2
+
+
+def test_a_placeholder_joins_no_patient():
+    rows = [{"pid": "ANONYMOUS", "y": "1"}, {"pid": "P1", "y": "2"}]
+    join = IdentifierJoin(table_of(*rows), None, "pid", None)
+    assert join.find({"patient_id": "ANONYMOUS"}, None) == []
+    assert [row["y"] for row in join.find({"patient_id": "P1"}, None)] == ["2"]

@@ -2,7 +2,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synthcohort.ingest.terms import find_terms, is_missing, own_words, shared_captions, split_terms
+from synthcohort.ingest.terms import (
+    find_terms,
+    is_missing,
+    is_placeholder_id,
+    own_words,
+    placeholder_ids,
+    shared_captions,
+    split_terms,
+)
 
 
 def rows_of(values, column="words"):
@@ -43,7 +51,11 @@ def test_what_is_no_list_of_terms(values):
 def test_terms_that_one_patient_repeats_are_not_shared():
     values = ["Ada, falls"] * 30 + ["Bo, hurts"] * 30
     assert find_terms("words", rows_of(values), [0] * 30 + [1] * 30) is None
-    assert find_terms("words", rows_of(values), range(60)) is not None
+    assert find_terms("words", rows_of(values), range(60)) is None
+    patients = [f"patient {i}" for i in range(60)]
+    assert find_terms("words", rows_of(values), patients) is None  # Ada may be somebody's name
+    assert find_terms("words", rows_of(values), patients, asked=True) is not None
+    assert find_terms("words", rows_of([value.lower() for value in values]), patients) is not None
 
 
 CLASSES = ("benign", "malignant", "normal")
@@ -87,3 +99,26 @@ def test_nothing_enters_that_fewer_than_five_patients_share(values, patients):
 def test_missing():
     assert all(map(is_missing, ["", " NA ", "unknown", "NaN", "-"]))
     assert not any(map(is_missing, ["none", "0", "no", "normal"]))
+
+
+def test_captions_that_name_one_patient_in_several_sentences_are_not_kept():
+    values = [f"A scan of {part} of Anna Beispiel." for part in ("breast", "lung") for _ in range(9)]
+    values += [f"{word} of {part}." for word in ("A scan", "Image") for part in ("breast", "lung") for _ in range(50)]
+    for groups in (range(len(values)), [f"patient {i}" for i in range(len(values))]):
+        words = own_words("words", (), rows_of(values), groups)
+        assert words.text(values[0]) is None
+        assert words.text("Image of lung.") == "Image of lung."
+
+
+@pytest.mark.parametrize(
+    "value", ["ANONYMOUS", "Anonymized", "anon.", "Unknown", "NONE", "test", "0", "000", "XXX", "Removed", "", "^"]
+)
+def test_words_that_are_no_ids(value):
+    assert is_placeholder_id(value)
+    assert placeholder_ids(["P1", "P2", value, value, value, value]) == {value}
+
+
+def test_ids_that_name_somebody():
+    assert not any(map(is_placeholder_id, ["P0", "anon17", "10", "test-12", "Muster", "A"]))
+    assert placeholder_ids(["0", "0", "1", "1", "2"]) == set()
+    assert placeholder_ids(["0"] * 9 + ["1", "2"]) == placeholder_ids(["0"] * 9) == {"0"}

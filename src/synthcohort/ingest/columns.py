@@ -1,28 +1,57 @@
-"""Which column means what: by its name, by what the settings say, and, for labels, by how few values it has."""
+"""Which column means what: by its name, by what the settings say, and, for labels, by the words it holds.
 
+A column enters as a label by itself when its values are grades or words of the lists of classes, or when it is called
+like a label and words in lower case are shared by patients who are told apart. Any other that may be one is proposed.
+"""
+
+import json
 import re
+import shlex
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from synthcohort.core.cohort import STANDARD_COLUMNS, LabelColumn
 from synthcohort.core.errors import ConfigError, Problem
+from synthcohort.ingest.class_words import class_words_of, is_class_value, is_lower_case
 from synthcohort.ingest.config import Columns, IngestConfig
 from synthcohort.ingest.deidentify import parse_age, parse_laterality, parse_sex
-from synthcohort.ingest.table import FileIndex, Table
-from synthcohort.ingest.terms import Terms, find_terms, is_missing, looks_identifying, own_words, split_terms
-from synthcohort.ingest.vocabulary import COLUMN_NAMES, DOUBTFUL_IDS, IDENTIFYING
+from synthcohort.ingest.table import FileIndex, Table, is_known_name
+from synthcohort.ingest.terms import (
+    Terms,
+    find_terms,
+    is_missing,
+    known_patients,
+    looks_identifying,
+    own_words,
+    split_terms,
+)
+from synthcohort.ingest.vocabulary import (
+    COLUMN_NAMES,
+    DOUBTFUL_IDS,
+    IDENTIFYING,
+    IDENTIFYING_PARTS,
+    LABEL_WORDS,
+    NAMED_THINGS,
+)
 
 __all__ = [
-    "Label", "Mapped", "find_labels", "is_missing", "label_name", "main_label", "map_columns", "names_somebody",
-    "own_words", "plain_name",
+    "Label", "Mapped", "find_labels", "is_missing", "label_name", "main_label", "map_columns", "names_label",
+    "names_somebody", "own_words", "plain_name",
 ]  # fmt: skip
 
-MAIN_LABEL_WORDS = ("label", "class", "diagnosis", "dx", "grade", "finding", "target", "category", "severity", "stage")
+MAIN_LABEL_WORDS = (
+    "label", "class", "diagnosis", "dx", "grade", "finding", "target", "category", "severity", "stage", "diagnose",
+    "befund", "klasse", "grad", "stadium", "kategorie", "diagnostic", "diagnostico", "diagnosi", "hallazgo", "reperto",
+    "birads", "gleason", "score",
+)  # fmt: skip
 _PARSED: dict[str, Callable[[Any], Any]] = {"sex": parse_sex, "age": parse_age, "laterality": parse_laterality}
 LEAST_IDS, LEAST_CAPTION_WORDS = 5, 4
 FEW_VALUES, COMMON_AMONG_FEW, COMMON_AMONG_MANY, MOST_VALUES, LONGEST_VALUE = 20, 2, 5, 200, 100
+MOST_PROPOSED = 5
+LOOKS_LIKE_A_LABEL = "it looks like a label, but its words are no known classes; name it in ingest.labels to take it"
+_OF_PEOPLE = ("patient", "pacient", "pazient", "subject", "proband")
 
 
 @dataclass(frozen=True)
@@ -42,12 +71,13 @@ def map_columns(table: Table, asked: Columns, index: FileIndex) -> Mapped:
     """Takes the settings' word, then names. Raises ConfigError with the columns there are when one is not there."""
     problems = []
     known: dict[str, str] = {}
+    there = ", ".join(table.columns) if any(map(is_known_name, table.columns)) else ""  # else they may be values
     for role in (item.name for item in fields(asked)):
         column = getattr(asked, role)
         if column and column != "-":
             if column not in table.columns:
                 thing = f"setting ingest.columns.{role}"
-                problems.append(Problem(thing, f"no column {column!r} in {table.name}", ", ".join(table.columns)))
+                problems.append(Problem(thing, f"no column {column!r} in {table.name}", there))
             known[role] = column
     if problems:
         raise ConfigError(*problems)
@@ -132,23 +162,30 @@ class Label:
 
 
 def find_labels(
-    columns: Sequence[str], rows: Sequence[Mapping[str, str] | None], groups: Sequence[object], config: IngestConfig
+    columns: Sequence[str],
+    rows: Sequence[Mapping[str, str] | None],
+    groups: Sequence[Hashable],
+    config: IngestConfig,
+    decided: Collection[str] = (),
 ) -> tuple[list[Label], dict[str, str], list[str]]:
-    """Label columns, columns that stay behind with the reason, and notes.
+    """Label columns, columns that stay behind with the reason, and notes, of which one proposes labels.
 
-    `rows` and `groups` have one entry per image; a value that only one patient has could tell who it is, and free text
-    certainly could, so that both stay out unless the settings name the column.
+    `rows` and `groups` have one entry per image. A group that is a str is a patient whose id is known; any other
+    stands for images that may be anybody's, and counts for no second patient. `decided`: columns that a person chose
+    by another setting than `ingest.labels`, as ingest.folders=label does. A value that one patient alone has could
+    tell who it is, and free text certainly could, so that both stay out unless the settings name the column.
     """
     labels: list[Label] = []
     dropped: dict[str, str] = {}
     notes: list[str] = []
     for column in columns:
         asked = column in config.labels or label_name(column) in config.labels
+        asked = asked or (not config.labels and column in decided)
         named = names_somebody(column)
-        terms = find_terms(column, rows, groups) if asked or not named else None
+        terms = find_terms(column, rows, groups, asked) if asked or not named else None
         indicators = _indicators(terms, {label.label.name for label in labels}) if terms else []
         if config.labels:
-            indicators = [label for label in indicators if label.label.name in config.labels]
+            indicators = [label for label in indicators if asked or label.label.name in config.labels]
         if config.labels and not asked:
             outcome: Label | str = "not among ingest.labels"
         elif named and not asked:
@@ -167,12 +204,39 @@ def find_labels(
     if absent:
         allowed = ", ".join(columns) or "none: there is no table"
         raise ConfigError(*(Problem("setting ingest.labels", f"no usable column {name!r}", allowed) for name in absent))
-    return labels, dropped, notes
+    proposed = [column for column, reason in dropped.items() if reason == LOOKS_LIKE_A_LABEL]
+    return labels, dropped, notes + _proposal(proposed, labels)
+
+
+def _proposal(columns: Sequence[str], labels: Sequence[Label]) -> list[str]:
+    """One line that says how the columns could be taken beside the labels there are; never a value."""
+    if not columns:
+        return []
+    first = columns[:MOST_PROPOSED]
+    wanted = json.dumps(list(dict.fromkeys([*(x.label.name for x in labels), *first])), ensure_ascii=False)
+    more = f" and {len(columns) - len(first)} more" if len(columns) > len(first) else ""
+    names = ", ".join(first) + more
+    looks, them = ("looks like a label", "it") if len(columns) == 1 else ("look like labels", "them")
+    column = "column" if len(columns) == 1 else "columns"
+    return [f"{column} {names} {looks}; to take {them}: --set ingest.labels={shlex.quote(wanted)}"]
 
 
 def names_somebody(column: str) -> bool:
     """Whether a column's name says that its values may tell who somebody is."""
-    return bool(set(re.split(r"[\W_]+", _spaced(column))) & IDENTIFYING)
+    words = class_words_of(column)
+    whole = "".join(words)
+    if whole.removesuffix("names").removesuffix("name") in NAMED_THINGS:
+        return False  # class name, finding_name
+    parts = {part for part in IDENTIFYING_PARTS if part in whole}
+    if set(words) & LABEL_WORDS:
+        parts -= set(_OF_PEOPLE)  # patient group, patient_outcome
+    return bool(parts or set(words) & IDENTIFYING or whole.endswith("name"))
+
+
+def names_label(column: str) -> bool:
+    """Whether a column is called as labels are: Befund, dx_type, KL grade, TNM."""
+    words = class_words_of(column)
+    return bool(set(words) & LABEL_WORDS) or "".join(words) in LABEL_WORDS
 
 
 def _indicators(terms: Terms, taken: set[str]) -> list[Label]:
@@ -203,12 +267,14 @@ def _noted(label: Label, rows: Sequence[Mapping[str, str] | None]) -> list[str]:
     return [f"{name}: {len(label.rare)} values that fewer than {least} patients share were set to missing"]
 
 
-def _judge(column: str, rows: Sequence[Mapping[str, str] | None], groups: Sequence[object], asked: bool) -> Label | str:
+def _judge(
+    column: str, rows: Sequence[Mapping[str, str] | None], groups: Sequence[Hashable], asked: bool
+) -> Label | str:
     """A label, or the reason why the column is none."""
     name = label_name(column)
     if name in STANDARD_COLUMNS or not name:
         return "its name means something else in a cohort"
-    holders: dict[str, set[object]] = defaultdict(set)
+    holders: dict[str, set[Hashable]] = defaultdict(set)
     counts: Counter[str] = Counter()
     for row, group in zip(rows, groups, strict=True):
         value = row[column] if row else ""
@@ -221,6 +287,8 @@ def _judge(column: str, rows: Sequence[Mapping[str, str] | None], groups: Sequen
     numbers = _numbers(values)
     whole = bool(numbers) and all(n.is_integer() for n in numbers)
     if whole and min(numbers) in (0, 1) and max(numbers) <= FEW_VALUES:
+        if not asked and not names_label(column) and _one_each(holders):
+            return "nearly every patient has a number of its own; name it in ingest.labels to keep it"
         return Label(column, LabelColumn(name, "ordinal", tuple(sorted({int(n) for n in numbers}))))
     if whole and {-1.0} < set(numbers) <= {-1.0, 0.0, 1.0}:
         unsure = frozenset(value for value in values if float(value) == -1)
@@ -239,14 +307,27 @@ def _judge(column: str, rows: Sequence[Mapping[str, str] | None], groups: Sequen
     covered = sum(counts[value] for value in common) / counts.total()
     if len(common) < 2 or len(common) > MOST_VALUES or (len(common) * 2 < len(values) if few else covered < 0.8):
         return "too many of its values belong to few patients, as in free text"
+    if not all(_may_enter(value, column, holders[value]) for value in common):
+        return LOOKS_LIKE_A_LABEL
     rare = frozenset(values) - frozenset(common)
     kept = tuple(value for value in values if value not in rare)
     return Label(column, LabelColumn(name, "nominal", kept), rare)
 
 
-def _spaced(column: str) -> str:
-    """Words apart, lower case: PatientName, patient_name and patient name alike."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", column).casefold()
+def _may_enter(value: str, column: str, holders: Collection[Hashable]) -> bool:
+    """Whether a value enters by itself: a class of the lists, or one that a label's name and known patients vouch for.
+
+    Words that begin with a capital may be names and enter only when a person says so.
+    """
+    named = names_label(column)
+    if is_class_value(value, codes=named):
+        return True
+    return named and is_lower_case(value) and len(known_patients(holders)) >= COMMON_AMONG_MANY
+
+
+def _one_each(holders: Mapping[str, Collection[Hashable]]) -> bool:
+    """Whether most values have one holder only, as the numbers of records do."""
+    return len(holders) > 2 and 2 * sum(len(own) == 1 for own in holders.values()) > len(holders)
 
 
 def _numbers(values: Sequence[str]) -> list[float]:

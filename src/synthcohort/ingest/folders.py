@@ -1,8 +1,8 @@
 """What the names of folders say where no table does: classes, patients, roles, sides, views.
 
 Words: a *level* is how deep a folder lies. Every level is judged as a whole. A name enters the cohort as a label only
-where most names of its level are words for classes or grades; names that may be persons become patients, whose ids are
-hashed, or stay out. A person decides otherwise by `ingest.folders`.
+where every name of its level is a class or a grade of the lists; names that may be persons become patients, whose ids
+are hashed, or stay out. A person decides otherwise by `ingest.folders`.
 """
 
 import re
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal
 
+from synthcohort.ingest.class_words import is_class_value
 from synthcohort.ingest.columns import FEW_VALUES
 from synthcohort.ingest.deidentify import parse_laterality
 from synthcohort.ingest.split import parse_role
-from synthcohort.ingest.terms import looks_identifying
-from synthcohort.ingest.vocabulary import CLASS_ENDINGS, CLASS_WORDS, MODALITIES, VIEWS
+from synthcohort.ingest.vocabulary import MODALITIES, VIEWS
 
 Mode = Literal["auto", "label", "patient", "ignore"]
 Meaning = Literal["split", "laterality", "view", "modality", "patient", "label", "unclear", "nothing"]
@@ -40,7 +40,6 @@ _GRADE = re.compile(
     re.IGNORECASE,
 )
 _UID = re.compile(r"\d+(\.\d+){3,}")
-_PERSON = re.compile(r"[A-Z][a-z]+[-_ ,^]+[A-Z][a-z]+|\w+[,^]\s*\w+")
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,7 @@ def read_folders(names: Iterable[str], mode: Mode = "auto", dicom: bool = False)
         row = {column: parts[depth] for depth, column in columns.items() if depth < len(parts)}
         if row:
             rows[name] = {column: row.get(column, "") for column in columns.values()}
-    said = [] if not rows else _said(meanings, levels, mode, dicom)
-    return Folders(tuple(columns.values()), rows, tuple(said))
+    return Folders(tuple(columns.values()), rows, tuple(_said(meanings, levels, mode, dicom)))
 
 
 def patient_folders(names: Iterable[str]) -> dict[str, str]:
@@ -113,10 +111,7 @@ def meaning_of(level: Mapping[str, int]) -> Meaning:
         graded = not all(name.isdigit() for name in names) or len(names) < LEAST_PATIENTS
         graded = graded or ("0" in names and median(images) >= LEAST_OF_A_GRADE)
         return ("label" if several else "unclear") if graded else "patient"
-    classes = [name for name in names if _is_class(name)]
-    strange = [name for name in names if not _is_class(name)]
-    person = any(map(_PERSON.fullmatch, strange)) or any(map(looks_identifying, names))
-    if 2 * len(classes) >= len(names) and not person:
+    if all(is_class_value(name, codes=True) for name in names):
         return "label" if several else "unclear"
     numbered = _mostly(_has_digit, names)
     if (numbered and (len(names) >= LEAST_PATIENTS or _mostly(_has_number, names))) or len(names) > MANY_FOLDERS:
@@ -160,9 +155,8 @@ def _said(meanings: Sequence[Meaning], levels: Sequence[Mapping[str, int]], mode
     for depth, (meaning, level) in enumerate(zip(meanings, levels, strict=True), 1):
         count = f"the {len(level)} folders at level {depth}"
         if meaning == "unclear":
-            said.append(
-                f"{count} may be classes or persons and were not used; --set ingest.folders=label or patient uses them"
-            )
+            how = "--set ingest.folders=label or patient"
+            said.append(f"{count} may be classes or persons and were not used; to use them: {how}")
         elif meaning == "patient":
             where = " where the file's header names none" if dicom else ""
             said.append(f"{count} were taken for patients{where}{_otherwise(mode, 'label')}")
@@ -202,14 +196,6 @@ def _are_grades(names: Sequence[str]) -> bool:
         return False
     numbers = [int(match[0]) for name in names if (match := re.search(r"\d+$", name))]
     return not numbers or (min(numbers) in (0, 1) and max(numbers) <= FEW_VALUES)
-
-
-def _is_class(name: str) -> bool:
-    """Whether a word in the name is one that classes are named by."""
-    words = re.findall(r"[a-z]+\d*", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
-    return any(
-        word in CLASS_WORDS or (len(word) > 5 and word.endswith(CLASS_ENDINGS)) for word in (*words, "".join(words))
-    )
 
 
 def _without_ending(part: str) -> str:

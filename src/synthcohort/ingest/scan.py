@@ -130,9 +130,11 @@ def _visit(folder: Path, prefix: str, root: Path, left_out: set[str], found: _Fo
         with os.scandir(folder) as listed:
             entries = sorted(listed, key=lambda entry: entry.name)
     except OSError as error:
-        raise InputError(
-            Problem(f"folder {folder}", f"cannot be listed ({error.strerror})", "a readable folder")
-        ) from None
+        why = f"cannot be listed ({error.strerror})"
+        if prefix:
+            found.refused.append((prefix.rstrip("/"), f"a folder that {why}"))
+            return
+        raise InputError(Problem(f"folder {folder}", why, "a readable folder")) from None
     for entry in entries:
         name = prefix + entry.name
         if entry.path in left_out:

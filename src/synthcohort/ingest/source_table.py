@@ -10,7 +10,16 @@ from synthcohort.ingest.config import IngestConfig
 from synthcohort.ingest.deidentify import Pseudonyms
 from synthcohort.ingest.folders import Mode, patient_folders, read_folders
 from synthcohort.ingest.scan import SPREADSHEET, Listing
-from synthcohort.ingest.table import FileIndex, FileJoin, IdentifierJoin, Table, join_files, read_table
+from synthcohort.ingest.table import (
+    FileIndex,
+    FileJoin,
+    IdentifierJoin,
+    Table,
+    is_known_name,
+    join_files,
+    no_header,
+    read_table,
+)
 from synthcohort.ingest.tables import by_patient, stacked
 
 Row = Mapping[str, str]
@@ -27,6 +36,7 @@ class SourceTable:
 
     yields    roles in which an image's own header goes before the row
     patients  tables of patients, with the column that names them, for rows that come with the images
+    decided   columns that a setting made labels already: `find_labels` takes them whatever they hold
     """
 
     table: Table | None = None
@@ -37,6 +47,7 @@ class SourceTable:
     warnings: tuple[str, ...] = ()
     yields: tuple[str, ...] = ()
     patients: tuple[tuple[Table, str], ...] = ()
+    decided: tuple[str, ...] = ()
 
     @classmethod
     def from_rows(
@@ -135,16 +146,16 @@ def find_table(
     finder = _Finder(listing, config, pseudonyms, folders)
     if config.table:
         return finder.named()
-    found = finder.among_all()
+    found, strange = finder.among_all()
     if found:
-        return found
+        return replace(found, warnings=(*found.warnings, *strange))
     said = finder.of_folders()
     if finder.brings_no_rows and said.table is None and _asks(config):
         remedy = "a CSV or TSV file in the source that has them"
         raise ConfigError(
             Problem("section ingest", "columns or labels are named, and no table describes the images", remedy)
         )
-    warnings = []
+    warnings = strange
     if listing.tables:
         warnings.append(f"{len(listing.tables)} tables were found and none is about these images")
     spreadsheets = sum(reason == SPREADSHEET for _, reason in listing.ignored)
@@ -181,30 +192,43 @@ class _Finder:
             allowed = ", ".join(self.listing.tables) or "none: there is no CSV or TSV file in the source"
             raise ConfigError(Problem("setting ingest.table", f"no table {self.config.table!r}", allowed))
         index = FileIndex(self._names)
-        table = read_table(self.listing.root, self.config.table)
+        table = read_table(self.listing.root, self.config.table, index)
         chosen = self._joined(table, map_columns(table, self.config.columns, index), index)
         if chosen is None:
             raise InputError(_unjoined(table))
         return self._with_patients(chosen)
 
-    def among_all(self) -> SourceTable | None:
-        """The tables that are about the images, made one; None when there is none."""
+    def among_all(self) -> tuple[SourceTable | None, list[str]]:
+        """The tables that are about the images, made one, and what was said of tables that cannot be used.
+
+        Raises InputError or ConfigError when no table can be read.
+        """
         index = FileIndex(self._names)
-        usable, others = [], []
-        several = len(self.listing.tables) > 1
+        usable: list[SourceTable] = []
+        others: list[tuple[Table, Mapped, SourceTable | None]] = []
+        errors: dict[str, InputError | ConfigError] = {}
         for name in self.listing.tables:
             try:
-                table = read_table(self.listing.root, name)
+                table = read_table(self.listing.root, name, index)
                 mapped = map_columns(table, self.config.columns, index)
-            except (InputError, ConfigError):
-                if several:
-                    continue
-                raise
-            chosen = self._joined(table, mapped, index)
+                chosen = self._joined(table, mapped, index)
+            except (InputError, ConfigError) as error:
+                errors[name] = error
+                continue
             if chosen is not None and chosen.by_file is not None:
                 usable.append(chosen)
             else:
                 others.append((table, mapped, chosen))
+        if errors and not usable and not others:
+            raise next(iter(errors.values()))
+        strange = [f"table {name} was not used: {error.problems[0].found}" for name, error in errors.items()
+                   if isinstance(error, InputError) and isinstance(error.problems[0], Problem)]  # fmt: skip
+        return self._put_together(usable, others), strange
+
+    def _put_together(
+        self, usable: Sequence[SourceTable], others: Sequence[tuple[Table, Mapped, SourceTable | None]]
+    ) -> SourceTable | None:
+        """One table of those joined by file name (`usable`) and the others; None when none is about the images."""
         if usable:
             by_file = usable[0] if len(usable) == 1 else self._one_of(usable)
             return self._with_patients(self._extended(by_file, [(table, mapped) for table, mapped, _ in others]))
@@ -239,12 +263,15 @@ class _Finder:
             by_file=join,
             warnings=found.warnings,
             yields=("patient_id", "laterality", "view", "modality"),
+            decided=mapped.rest if self.folders == "label" else (),
         )
 
     def _joined(self, table: Table, mapped: Mapped, index: FileIndex) -> SourceTable | None:
         """The table joined in the best way it allows, or None when it allows none."""
         known, take = mapped.known, self.config.unlisted == "take"
         if "file" in known:
+            if not any(map(is_known_name, table.columns)) and not _asks(self.config):
+                raise InputError(no_header(table.name))  # names of files, and no name of a column
             join = join_files(table, known["file"], index)
             return SourceTable(table, mapped, by_file=join, take_unlisted=take) if join.rows else None
         if self._dicom and ("sop_instance_uid" in known or "patient_id" in known):
@@ -329,9 +356,11 @@ def _asks(config: IngestConfig) -> bool:
 
 
 def _unjoined(table: Table) -> Problem:
+    sure = any(map(is_known_name, table.columns))  # else the first line may hold values
+    columns = f"; columns: {', '.join(table.columns)}" if sure else f" ({len(table.columns)} columns)"
     return Problem(
         f"table {table.name}",
-        f"no column holds the names of the images; columns: {', '.join(table.columns)}",
+        f"no column holds the names of the images{columns}",
         "a column of file names, or for DICOM of SOP Instance UIDs or Patient IDs",
         "name it: --set ingest.columns.file=COLUMN",
     )

@@ -11,13 +11,18 @@ from pathlib import Path, PurePosixPath
 from synthcohort.core.errors import InputError, Problem
 from synthcohort.formats.image import Unreadable
 from synthcohort.ingest.archive import open_source
+from synthcohort.ingest.class_words import class_words_of, is_class_value
 from synthcohort.ingest.deidentify import parse_laterality
+from synthcohort.ingest.terms import is_placeholder_id, looks_identifying
+from synthcohort.ingest.vocabulary import COLUMN_NAMES, IDENTIFYING, LABEL_WORDS
 
 Row = Mapping[str, str]
 DELIMITERS = ",;\t|"
 _ENDINGS = (
     ".nii.gz", ".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".nii", ".svs", ".ndpi", ".npy",
 )  # fmt: skip
+_KNOWN_NAMES = frozenset(name for names in COLUMN_NAMES.values() for name in names)
+_NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)?")
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,11 @@ class Table:
         return [row[column] for row in self.rows]
 
 
-def read_table(root: Path, name: str) -> Table:
-    """Reads a table, also from an archive. Raises InputError, naming the line; values are never quoted."""
+def read_table(root: Path, name: str, files: "FileIndex | None" = None) -> Table:
+    """Reads a table, also from an archive; `files` are the images there are, to tell a first line of data by.
+
+    Raises InputError, naming the line; neither values are quoted nor what may be values in the place of a header.
+    """
     what = f"table {name}"
     try:
         text = _text(open_source(root, name).read())
@@ -47,10 +55,10 @@ def read_table(root: Path, name: str) -> Table:
         header = [cell.strip() for cell in next(reader, [])]
         if not any(header):
             raise InputError(Problem(what, "is empty", "a line of column names, then one line per image"))
-        repeated = sorted({column for column in header if column and header.count(column) > 1})
+        repeated = [str(i) for i, column in enumerate(header, 1) if column and header.count(column) > 1]
         if repeated:
-            found = f"has several columns called {', '.join(map(repr, repeated))}"
-            raise InputError(Problem(what, found, "one of each"))
+            found = f"several columns have the same name: {' and '.join(repeated)}"
+            raise InputError(Problem(what, found, "a name of its own for each"))
         used = [i for i, column in enumerate(header) if column]
         rows = []
         for cells in reader:
@@ -65,7 +73,43 @@ def read_table(root: Path, name: str) -> Table:
             rows.append({header[i]: cells[i].strip() if i < len(cells) else "" for i in used})
     except csv.Error as error:
         raise InputError(Problem(what, f"line {reader.line_num} cannot be read ({error})", "CSV or TSV")) from None
-    return Table(name, tuple(header[i] for i in used), tuple(rows))
+    columns = tuple(header[i] for i in used)
+    rows = [row for row in rows if any(row[column] != column for column in columns)]  # a header in the midst
+    if holds_data(columns, rows, files):
+        raise InputError(no_header(name))
+    return Table(name, columns, tuple(rows))
+
+
+def no_header(name: str) -> Problem:
+    """What to say of a table whose first line is no header; the line is not quoted, for it may name somebody."""
+    return Problem(
+        f"table {name}", "its first line seems to hold data", "column names in the first line",
+        "write a line such as file,patient_id,label above it, or name that of files: --set ingest.columns.file=NAME",
+    )  # fmt: skip
+
+
+def is_known_name(column: str) -> bool:
+    """Whether a column's name is one that columns have in the world."""
+    if re.sub(r"[\W_]+", "", column).casefold() in _KNOWN_NAMES:
+        return True
+    if any(letter.isdigit() for letter in column) or is_class_value(column):
+        return False  # malignant and Station 3 are values rather than names
+    return bool(set(class_words_of(column)) & (LABEL_WORDS | IDENTIFYING))
+
+
+def holds_data(columns: Sequence[str], rows: Sequence[Row], files: "FileIndex | None") -> bool:
+    """Whether what stands where the column names should are values: a file, a date, a number, words of the rows."""
+    strange = [column for column in columns if not is_known_name(column)]
+    if any(looks_identifying(column) or column.casefold().endswith(_ENDINGS) for column in strange):
+        return True
+    numbers = [column for column in strange if _NUMBER.fullmatch(column)]
+    if any(len(column) > 2 for column in numbers) or (numbers and len(strange) == len(columns)):
+        return True
+    first = rows[0] if rows else {}
+    if files and any(files.find(column) and files.find(first.get(column, "")) for column in strange):
+        return True
+    below = rows[: 2**12]
+    return len(strange) == len(columns) and any(any(row[column] == column for row in below) for column in columns)
 
 
 def _text(data: bytes) -> str | None:
@@ -177,7 +221,8 @@ class IdentifierJoin:
         hash_uid: Callable[[str], str] = _same, hash_patient: Callable[[str], str] = _same,
     ):  # fmt: skip
         self._by_uid = _grouped(table.rows, uid, hash_uid)
-        self._by_patient = _grouped(table.rows, patient, hash_patient)
+        named = [row for row in table.rows if patient and not is_placeholder_id(row[patient])]
+        self._by_patient = _grouped(named, patient, hash_patient)
         self._laterality = laterality
 
     def find(self, identifiers: Mapping[str, str | None], side: str | None) -> list[Row]:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from synthcohort.ingest.split import parse_role
 from synthcohort.ingest.table import FileJoin, Row, Table
-from synthcohort.ingest.terms import is_missing
+from synthcohort.ingest.terms import placeholder_ids
 
 K = TypeVar("K", bound=Hashable)
 
@@ -53,14 +53,17 @@ def by_patient(
     if not key:
         return None
     found: dict[str, Row] = {}
+    nobody = placeholder_ids(_plain(row[key]) for row in others.rows)
     for row in others.rows:
         patient = _plain(row[key])
-        if is_missing(patient):
+        if patient in nobody:
             continue
         if found.setdefault(patient, row) != row:
             return None  # several rows for a patient: which is meant cannot be told
     more = [name for name in others.columns if name not in columns and name != key]
-    patients = {_plain(row[column]) for row in rows.values() if not is_missing(row[column])}
+    patients = {_plain(row[column]) for row in rows.values()} - placeholder_ids(
+        _plain(row[column]) for row in rows.values()
+    )
     if not more or not patients or 2 * len(patients & found.keys()) < len(patients):
         return None
     joined: dict[K, Row] = {name: {**row, **_said(found.get(_plain(row[column])), more)} for name, row in rows.items()}

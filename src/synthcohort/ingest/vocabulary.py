@@ -37,15 +37,54 @@ MANUFACTURERS = (
     "OLYMPUS", "PHILIPS", "PICKER", "SAMSUNG", "SHIMADZU", "SIEMENS", "SWISSRAY", "TOPCON", "TOSHIBA",
     "UNITED IMAGING", "VARIAN", "VIEWORKS", "ZEISS", "PHANTOM WORKS", "INVENTED IMAGING",
 )  # fmt: skip
-# Words in the name of a column that say its values may identify somebody.
+# Words in the name of a column that say its values may identify somebody; in English, German, French, Spanish, Italian,
+# without accents. `date` and the like as categories narrow down who somebody is; numbers of records do so for good.
 IDENTIFYING = _words(
     """
-    name names surname firstname lastname fullname initials dob yob birth birthdate birthday birthplace date datetime
-    time timestamp address street city zip zipcode postal postcode phone telephone fax email mail physician doctor
-    radiologist operator technician technologist nurse clinician referring referrer attending consultant surgeon
-    pathologist photographer staff author reader reviewer annotator signature institution hospital accession mrn ssn
-    nhs passport insurance occupation employer religion nationality comment comments note notes remark remarks history
-    uid url user username login account serial vorname nachname geburtsdatum datum prenom nombre apellido fecha
+    name names surname surnames firstname lastname fullname forename forenames initials dob yob date datetime time
+    timestamp day month year hour weekday street house city town village zip zipcode postal postcode address addr phone
+    mobile telephone fax email mail contact by radiologist operator technician technologist nurse clinician gp mta
+    attending consultant surgeon pathologist photographer staff author rater reader readers reviewer annotator
+    examiner observer signature signed institution hospital clinic practice department dept ward room bed accession
+    mrn ssn nhs passport insurance insurer occupation job employer religion comment comments note notes remark remarks
+    history uid url user username login account serial pat pid id ids nr number lfd index case record chart
+    vorname nachname familienname datum tag monat jahr uhrzeit zeit stunde ort wohnort strasse hausnummer plz stadt
+    gemeinde telefon handy arzt arztin aerztin hausarzt doktor befunder radiologe radiologin pathologe klinik
+    krankenhaus praxis abteilung station zimmer raum bett beruf kasse krankenkasse konfession bemerkung bemerkungen
+    kommentar notiz anamnese nummer fallnummer kurzel mitarbeiter
+    nom noms prenom prenoms naissance jour mois annee heure rue ville adresse medecin docteur hopital chambre lit
+    service remarque remarques profession numero dossier
+    nombre nombres apellido apellidos fecha dia mes ano hora calle ciudad direccion correo telefono medico medica
+    doctor doctora cama habitacion sala observaciones comentario
+    nome cognome giorno mese anno ora via citta indirizzo telefonia dottore dottoressa ospedale reparto stanza letto
+    osservazioni commento
+    """
+)
+# Parts of words that say so wherever they stand.
+IDENTIFYING_PARTS = (
+    "patient", "pacient", "pazient", "subject", "proband", "geburt", "birth", "naissance", "nacimiento", "nascita",
+    "datum", "nachname", "vorname", "surname", "cognome", "apellido", "physician", "arzt", "aerzt", "medecin", "dokto",
+    "untersucher", "zuweis", "ueberweis", "uberweis", "einsend", "auftraggeb", "anforder", "referr", "request",
+    "dictat", "diktat", "telefon", "telephone", "strasse", "adress", "anschrift", "wohn", "versicher", "krankenkasse",
+    "nationality", "nationalitat", "staatsang", "religion", "ethnie", "institut", "hospital", "passport", "username",
+)  # fmt: skip
+# Before `name` in a column's name these say that a class is meant.
+NAMED_THINGS = _words("class label disease diagnosis finding lesion category organ tumor condition abnormality type")
+# Words in the name of a column that say it holds labels; in the same languages, without accents.
+LABEL_WORDS = _words(
+    """
+    label labels lbl target targets class classes cls category categories outcome outcomes diagnosis diagnoses
+    diagnostic diagnostics dx dg finding findings grade grades grading stage stages staging severity score scores
+    scoring scale rating density type subtype histology histo pathology malignancy malignant benign disease diseases
+    condition conditions status result results tumor tumour lesion aetiology etiology localization localisation
+    location abnormality abnormalities group arm cohort side positive negative birads rads acr lungrads lirads
+    tirads pirads kl kellgren gleason isup tnm pt pn pm ct cn cm fitzpatrick retinopathy response progression klasse
+    klassen kategorie zielgrosse diagnose diagnosen befund befunde grad stadium stadien schweregrad schwere wert
+    bewertung einstufung dichte typ histologie pathologie krankheit erkrankung zustand ergebnis ergebnisse ursache
+    lokalisation gruppe seite dignitat verdacht classe etiquette categorie diagnostique stade gravite severite
+    resultat resultats maladie groupe densite clase etiqueta categoria diagnostico diagnosticos hallazgo hallazgos
+    grado estadio gravedad resultado resultados enfermedad localizacion grupo densidad tipo classi etichetta
+    diagnosi reperto reperti stadio gravita risultato risultati malattia gruppo densita esito
     """
 )
 # What columns are called in the world, without case, spaces and punctuation, the likeliest first.
@@ -54,12 +93,16 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
         "file", "filename", "filepath", "path", "image", "imagename", "imagefile", "imagefilename", "imagepath",
         "imagefilepath", "imageid", "img", "imgname", "imgpath", "imgid", "imageindex", "dicompath", "dicomfile",
         "relativepath", "filelocation", "dateiname", "datei",
+        "bilddatei", "bildname", "bild", "bildpfad", "pfad", "fichier", "nomfichier", "cheminimage", "archivo",
+        "nombrearchivo", "imagen", "nomefile", "immagine", "nomeimmagine",
     ),
     "sop_instance_uid": ("sopinstanceuid", "sopuid", "instanceuid", "imageuid", "dicomid"),
     "patient_id": (
         "patientid", "patient", "patientnumber", "patientno", "patientnr", "patientkey", "subjectid", "subject",
         "subjectnumber", "subjectkey", "participantid", "participant", "caseid", "case", "personid", "pid", "ptid",
-        "rid", "mrn", "medicalrecordnumber", "patientennummer", "patientenid", "patientname",
+        "rid", "mrn", "medicalrecordnumber", "patientennummer", "patientenid", "patnr", "patid",
+        "patientnr", "idpatient", "numeropatient", "idpaciente", "paciente", "idpaziente", "paziente", "patientname",
+        "patientenname", "nompatient",
     ),
     "group_id": (
         "groupid", "group", "lesionid", "lesion", "smearid", "smear", "slideid", "slide", "slidename", "wsiid",
@@ -68,14 +111,14 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
         "volumeid", "scanid",
     ),
     "split": ("split", "subset", "partition", "datasetsplit", "datasplit", "set"),
-    "sex": ("sex", "gender", "patientsex", "patientgender", "sexatbirth", "geschlecht", "sexe"),
+    "sex": ("sex", "gender", "patientsex", "patientgender", "sexatbirth", "geschlecht", "sexe", "sexo", "sesso"),
     "age": (
         "age", "patientage", "ageyears", "ageinyears", "ageyrs", "ageatscan", "ageatstudy", "ageatexam", "ageatimaging",
-        "ageatdiagnosis", "ageapprox", "approxage", "alter",
+        "ageatdiagnosis", "ageapprox", "approxage", "alter", "patientenalter", "edad", "eta",
     ),
     "laterality": (
         "laterality", "eye", "side", "imagelaterality", "eyelaterality", "eyeside", "leftorrightbreast", "leftright",
-        "kneeside", "bodyside",
+        "kneeside", "bodyside", "seite", "lateralitat", "koerperseite", "cote", "lado", "lato",
     ),
     "site": ("site", "siteid", "center", "centre", "centerid", "hospital", "hospitalid", "institution"),
     "modality": ("modality", "imagingmodality"),
@@ -89,23 +132,3 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # Names that mean an id only where the values look like ids, for they are used for labels as well.
 DOUBTFUL_IDS = _words("case group lesion smear slide specimen sample")
-# Words that classes of medical images are named by; a folder that bears one is taken for a class and not for a person.
-CLASS_WORDS = _words(
-    """
-    normal abnormal norm healthy unhealthy sick diseased disease benign malignant malign malignancy premalignant
-    suspicious positive negative pos neg infected uninfected control controls affected unaffected finding findings
-    no non not without with very mild moderate severe early late low high grade stage class level birads
-    tumor tumour tumors cancer cancers cancerous lesion lesions mass masses nodule nodules cyst cysts polyp polyps
-    fracture fractured fractures stone stones hernia edema oedema effusion opacity consolidation atelectasis
-    cardiomegaly emphysema infiltration infiltrate pneumothorax pleural thickening pneumonia tuberculosis tb covid
-    covid19 virus viral bacteria bacterial fungal parasitized glioma meningioma pituitary notumor stroke ischemic
-    hemorrhage haemorrhage hemorrhagic bleeding ulcer ulcers inflammation demented nondemented dementia alzheimer
-    alzheimers parkinson cataract glaucoma drusen cnv dme amd proliferative proliferate nonproliferative myopia
-    hypertension hypertensive diabetic retinopathy npdr pdr mel melanoma nv nevus nevi naevus bcc scc bkl akiec vasc
-    keratosis eczema acne psoriasis dermatitis rosacea wart warts osteoarthritis osteopenia osteoporosis doubtful
-    minimal adenocarcinoma carcinoma squamous aca adi lym muc mus str tum stroma mucosa mucus muscle adipose debris
-    lymph lymphocyte neutrophil eosinophil basophil monocyte erythroblast platelet ig myeloblast blast cecum pylorus
-    ct cxr xray mri ultrasound pet abdomen brain breast chest hand head heart kidney knee liver lung colon skin eye
-    """
-)
-CLASS_ENDINGS = ("oma", "omas", "itis", "osis", "emia", "aemia", "opathy", "phil", "phils", "cyte", "cytes", "plasia")
