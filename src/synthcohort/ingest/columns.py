@@ -185,7 +185,7 @@ def find_labels(
         terms = find_terms(column, rows, groups, asked) if asked or not named else None
         indicators = _indicators(terms, {label.label.name for label in labels}) if terms else []
         if config.labels:
-            indicators = [label for label in indicators if asked or label.label.name in config.labels]
+            indicators = [label for label in indicators if label.label.name in config.labels]
         if config.labels and not asked:
             outcome: Label | str = "not among ingest.labels"
         elif named and not asked:
