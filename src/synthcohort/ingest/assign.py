@@ -13,7 +13,7 @@ from synthcohort.ingest.deidentify import Pseudonyms, clean_facts, parse_age, pa
 from synthcohort.ingest.source_table import SourceTable
 from synthcohort.ingest.split import Group, allocate, connected, parse_role, strata
 from synthcohort.ingest.survey import Survey
-from synthcohort.ingest.terms import OwnWords, looks_identifying
+from synthcohort.ingest.terms import OwnWords, looks_identifying, placeholder_ids
 
 Row = Mapping[str, str]
 _PARSED: dict[str, Callable[[Any], Any]] = {"sex": parse_sex, "age": parse_age, "laterality": parse_laterality}
@@ -105,7 +105,7 @@ def assign(
     components = connected(keys)
     component_of = {i: c for c, members in enumerate(components) for i in members}
     persons: list[Hashable] = [p if p is not None else ("group", component_of[i]) for i, p in enumerate(patients)]
-    labels, not_labels, notes = find_labels(rest, rows, persons, config)
+    labels, not_labels, notes = find_labels(rest, rows, persons, config, table.decided)
     main = main_label(labels, config.label)
     warnings += notes
     known = [role for role in _WORDS if role in columns]
@@ -155,15 +155,18 @@ def assign(
 
 
 def _named(rows: Sequence[Row | None], columns: Mapping[str, str], pseudonyms: Pseudonyms) -> list[str | None]:
-    """The patient that each image's row names, as a pseudonym."""
+    """The patient that each image's row names, as a pseudonym; words that stand for nobody are no name."""
     column = columns.get("patient_id", "")
+    values = [row.get(column, "") if row else "" for row in rows]
+    nobody = placeholder_ids([value for value in values if not is_missing(value)])
     known: dict[str, str] = {}
 
-    def of(row: Row | None) -> str | None:
-        value = row.get(column, "") if row else ""
-        return None if is_missing(value) else known.setdefault(value, pseudonyms.patient(value))
+    def of(value: str) -> str | None:
+        if is_missing(value) or value in nobody:
+            return None
+        return known.setdefault(value, pseudonyms.patient(value))
 
-    return [of(row) for row in rows]
+    return [of(value) for value in values]
 
 
 def _placeholders(headers: Sequence[str | None], named: Sequence[str | None]) -> set[str]:

@@ -17,6 +17,7 @@ from synthcohort.imaging.intensity import value_range_of
 from synthcohort.ingest.archive import open_source
 from synthcohort.ingest.deidentify import Pseudonyms, clean_facts
 from synthcohort.ingest.scan import SourceFile
+from synthcohort.ingest.terms import is_placeholder_id
 
 if TYPE_CHECKING:  # loaded where they are used: most processes that decode need neither
     from synthcohort.ingest.header_profile import HeaderOptions
@@ -142,7 +143,7 @@ def _standardized(
         "window_width": window[1] if window else None,
         "dropped_facts": dropped,
         "notes": notes,
-        "patient": pseudonyms.patient(raw["patient_id"]) if raw.get("patient_id") else None,
+        "patient": None if is_placeholder_id(raw.get("patient_id", "")) else pseudonyms.patient(raw["patient_id"]),
         "sop": pseudonyms.instance(raw["sop_instance_uid"]) if raw.get("sop_instance_uid") else None,
         "series": pseudonyms.series(raw["series_uid"]) if raw.get("series_uid") else None,
         "study": pseudonyms.study(raw["study_uid"]) if raw.get("study_uid") else None,
