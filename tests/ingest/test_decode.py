@@ -1,16 +1,12 @@
 import io
-import os
 
 import numpy as np
 import PIL.Image
-import pyarrow as pa
 import pytest
 
 from synthcohort.formats.image import Place
 from synthcohort.imaging.geometry import placement
-from synthcohort.ingest import reading
 from synthcohort.ingest.decode import Decoded, Task, _moved, decode
-from synthcohort.ingest.reading import choose_workers, chunked, read_all
 from synthcohort.ingest.scan import SourceFile
 
 
@@ -69,48 +65,3 @@ def test_a_standardized_slice_lies_where_its_pixels_lie():
     cropped = _moved(place, (2.0, 1.0), placement((8, 12), (8, 8), "crop"))
     assert cropped.position_mm == (12.0, 20.0, 30.0)
     assert _moved(place, (2.0, 1.0), placement((8, 8), (8, 8))) == place
-
-
-def chunks(files, size=7):
-    numbered = list(enumerate(files))
-    return [numbered[i : i + size] for i in range(0, len(files), size)]
-
-
-def test_several_processes_give_the_same(source):
-    root, files = source
-    alone = read_all(chunks(files), task(root, (8, 8)), None, 1, print)
-    together = read_all(chunks(files), task(root, (8, 8)), None, 2, print)
-    assert pa.concat_tables(alone).equals(pa.concat_tables(together))
-    assert pa.concat_tables(alone).column("file").to_pylist() == list(range(41))
-
-
-def test_a_pool_that_cannot_start_loses_nothing(source, tmp_path, monkeypatch):
-    root, files = source
-    said = []
-    whole = pa.concat_tables(read_all(chunks(files), task(root), None, 1, print))
-    real, left = reading._pool, [2]
-
-    def pool(workers):
-        made = real(workers)
-        if left[0]:
-            left[0] -= 1
-            made.submit(os._exit, 3)
-        return made
-
-    monkeypatch.setattr(reading, "_pool", pool)
-    parts = read_all(chunks(files), task(root), None, 2, said.append)
-    assert pa.concat_tables(parts).equals(whole)
-    assert len(said) >= 1
-
-
-def test_chunks_hold_every_file_once_and_are_no_larger_than_they_may():
-    files = [(i, SourceFile(str(i), size, "raster")) for i, size in enumerate([1, 2**25, 5, 2**26, 7, *[3] * 300])]
-    cut = chunked(files)
-    assert [item for chunk in cut for item in chunk] == files
-    assert all(sum(f.size for _, f in chunk) <= 2**25 or len(chunk) == 1 for chunk in cut)
-    assert max(map(len, cut)) == 256
-
-
-def test_processes_are_started_only_where_they_pay():
-    assert choose_workers(10**6) == 1
-    assert choose_workers(10**10) >= 1

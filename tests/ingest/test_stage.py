@@ -306,25 +306,6 @@ def test_killed_at_any_write_nothing_is_lost(make_folder, knees, tmp_path, monke
     assert survived > 8
 
 
-def test_a_file_that_ends_or_stops_its_decoder_is_refused_alone(make_folder, knees, tmp_path, monkeypatch):
-    source = make_folder(knees[:12])
-    for name, words in (("images/2L.png", "DIE"), ("images/4R.png", "HANG")):
-        (source / name).write_bytes(b"\x89PNG\r\n\x1a\n" + words.encode())
-    hook = "import os, time\nimport synthcohort.formats.raster as raster\nplain = raster._single\n"
-    hook += "def single(data):\n    os._exit(11) if data.endswith(b'DIE') else None\n"
-    hook += "    time.sleep(60) if data.endswith(b'HANG') else None\n    return plain(data)\nraster._single = single\n"
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(hook)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
-    monkeypatch.setattr(reading, "SECONDS_PER_FILE", 3.0)
-    monkeypatch.setattr(reading, "LEAST_SECONDS", 3.0)
-    result = ingest(source, tmp_path / "cohort", config(workers=2), 0)
-    assert (result["found"], result["taken"]) == (12, 10)
-    listed = refused(tmp_path / "cohort")
-    assert "stops its decoder" in listed["images/2L.png"][1]
-    assert "takes more than 3 s" in listed["images/4R.png"][1]
-
-
 def test_without_patient_ids_the_owner_is_told(make_folder, tmp_path):
     rows = [{"file": f"{i}.png", "label": "ab"[i % 2]} for i in range(20)]
     result = ingest(make_folder(rows), tmp_path / "cohort", config(), 0)
