@@ -97,17 +97,15 @@ def register(
     """
     P, S, _ = template_PSS.shape
     inside, place_3V = _disc(S, every_other)
-    template = template_PSS.reshape(P, -1)[:, inside]
-    slope_y, slope_x = (g.reshape(P, -1)[:, inside] * (S / 2) for g in np.gradient(template_PSS, axis=(1, 2)))
-    descent_P6V = np.concatenate([slope_x[:, None] * place_3V, slope_y[:, None] * place_3V], 1)
+    flat = template_PSS.reshape(P, -1)
+    template = flat[:, inside]
+    slope_x = (flat[:, inside + 1] - flat[:, inside - 1]) * np.float32(S / 4)  # the disc leaves room at the border
+    slope_y = (flat[:, inside + S] - flat[:, inside - S]) * np.float32(S / 4)
+    inverse = _inverse_hessian(slope_x, slope_y, place_3V)
     start = np.concatenate([transforms_P23, np.broadcast_to(_LAST_ROW, (P, 1, 3))], 1)
     start_inverse = np.linalg.inv(start)
     current = start
     best, best_value = transforms_P23, np.full(P, -2.0, np.float32)
-    # Over the whole disc, though the query may show less of it: near enough for the size of a step.
-    hessian = descent_P6V @ descent_P6V.transpose(0, 2, 1)
-    damping = np.maximum(np.einsum("pii->pi", hessian), 1e-3) * 0.02
-    inverse = np.linalg.inv(hessian + damping[:, :, None] * np.eye(6, dtype=np.float32))
     for step in range(steps + 1):
         where = current[:, :2] @ place_3V
         seen, mask = _sampled(query_PSS, where[:, 0], where[:, 1])
@@ -121,11 +119,27 @@ def register(
             break
         strength = np.sqrt(np.einsum("pv,pv->p", template * mask, template))
         error = (b - a) * strength[:, None]
-        change = (inverse @ (descent_P6V @ error[:, :, None]))[:, :, 0].reshape(P, 2, 3)
+        descent = np.concatenate([(slope_x * error) @ place_3V.T, (slope_y * error) @ place_3V.T], 1)
+        change = (inverse @ descent[:, :, None]).reshape(P, 2, 3)
         update = np.concatenate([change, np.zeros((P, 1, 3), np.float32)], 1) + np.eye(3, dtype=np.float32)
         moved = current @ np.linalg.inv(update)
         current = np.where(_near(start_inverse @ moved)[:, None, None], moved, current).astype(np.float32)
     return best, best_value
+
+
+def _inverse_hessian(slope_x_PV: np.ndarray, slope_y_PV: np.ndarray, place_3V: np.ndarray) -> np.ndarray:
+    """The damped inverse of the Gauss-Newton matrix of an affine step: [P, 6, 6].
+
+    Over the whole disc, though the query may show less of it: near enough for the size of a step.
+    """
+    products_V9 = (place_3V[:, None] * place_3V[None]).reshape(9, -1).T
+    xx, xy, yy = (
+        ((a * b) @ products_V9).reshape(-1, 3, 3)
+        for a, b in ((slope_x_PV, slope_x_PV), (slope_x_PV, slope_y_PV), (slope_y_PV, slope_y_PV))
+    )
+    hessian = np.concatenate([np.concatenate([xx, xy], 2), np.concatenate([xy, yy], 2)], 1)
+    damping = np.maximum(np.einsum("pii->pi", hessian), 1e-3) * 0.02
+    return np.asarray(np.linalg.inv(hessian + damping[:, :, None] * np.eye(6, dtype=np.float32)))
 
 
 _LAST_ROW = np.array([[0, 0, 1]], np.float32)

@@ -133,10 +133,8 @@ def find_candidates(views: Views, metric: Metric, queries: np.ndarray, group_of:
     """
     N, K = len(views), min(CANDIDATES, len(views) - 1)
     described = np.empty((len(SQUARES), N, metric.projection.shape[1]), np.float32)
-    for number, square in enumerate(SQUARES):
-        for start in range(0, N, COLUMNS):
-            rows = slice(start, start + COLUMNS)
-            described[number, rows] = metric.apply(views.coarse[rows], square)
+    _describe(described[:1], views, metric, np.arange(N), SQUARES[:1])
+    _describe(described[1:], views, metric, queries, SQUARES[1:])
     members = _members(group_of)
     low, high = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     with progress(len(queries), "near-duplicates") as advance:
@@ -149,7 +147,17 @@ def find_candidates(views: Views, metric: Metric, queries: np.ndarray, group_of:
             high.append(np.maximum(own[row], where[row, place]))
             advance(len(own))
     keys = np.unique(np.concatenate(low) * N + np.concatenate(high))
-    return _directed(described, keys // N, keys % N)
+    a, b = keys // N, keys % N
+    _describe(described[1:], views, metric, np.setdiff1d(np.concatenate([a, b]), queries), SQUARES[1:])
+    return _directed(described, a, b)
+
+
+def _describe(described: np.ndarray, views: Views, metric: Metric, rows: np.ndarray, squares: Sequence[Square]) -> None:
+    """Fills in what squares of these images show."""
+    for start in range(0, len(rows), COLUMNS):
+        own = rows[start : start + COLUMNS]
+        for number, square in enumerate(squares):
+            described[number, own] = metric.apply(views.coarse[own], square)
 
 
 def _directed(described: np.ndarray, a: np.ndarray, b: np.ndarray) -> Likely:

@@ -105,9 +105,9 @@ def strata(components: Sequence[tuple[int, ...]], labels: Sequence[object]) -> l
 def allocate(groups: Sequence[Group], shares: Mapping[str, float], seed: int) -> dict[str, str]:
     """A role for every group, by name: in each stratum images are dealt to the role that lacks most.
 
-    Groups larger than the smallest role come first, so that none of them fills a role that is nearly full. What one
-    stratum could not give out evenly is carried to the next, so that the whole comes out even too. Where there are
-    groups enough, no role with a share stays empty.
+    Groups larger than the smallest role, and than twice the usual group, come first, so that none of them fills a role
+    that is nearly full. What one stratum could not give out evenly is carried to the next, so that the whole comes out
+    even too. Where there are groups enough, no role with a share stays empty.
     """
     total = sum(shares.values())
     wanted = {role: shares[role] / total for role in ROLES if shares.get(role, 0.0) > 0}
@@ -120,7 +120,8 @@ def allocate(groups: Sequence[Group], shares: Mapping[str, float], seed: int) ->
         roles[group.name] = role = max(wanted, key=lambda r: (lacking[r], wanted[r], r))
         lacking[role] -= len(group.members)
 
-    huge = {group.name for group in groups if len(group.members) > min(wanted.values()) * images}
+    most = max(min(wanted.values()) * images, 2 * images / max(1, len(groups)))
+    huge = {group.name for group in groups if len(group.members) > most}
     for group in sorted((g for g in groups if g.name in huge), key=lambda g: (-len(g.members), order[g.name])):
         deal(group)
     # What the huge groups took too much of is missing from the others' share of every stratum.
