@@ -91,8 +91,11 @@ class Decoder:
             assert self.connection is not None
             self.connection.send((self._task, order))
         except OSError as error:
-            self.end()
-            self._failed = Ended(NOT_STARTED, error.strerror or type(error).__name__)
+            if self._process is not None:  # it died before it took the order
+                self._failed = self._ended()
+            else:
+                self.end()
+                self._failed = Ended(NOT_STARTED, error.strerror or type(error).__name__)
         self._looked, self._seen = time.monotonic(), NOT_STARTED - 1
 
     def _start(self) -> None:
