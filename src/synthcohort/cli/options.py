@@ -25,9 +25,13 @@ def add_out(parser: argparse.ArgumentParser, what: str) -> None:
 
 def section(args: argparse.Namespace, name: str) -> Any:
     """Builds one stage's configuration from --config and --set; the whole file is checked, not only this section."""
+    mapping = apply_overrides(load_toml(args.config) if args.config else {}, args.set)
+    if name == "ingest" and set(mapping) <= {"ingest"}:  # without torch, which the other sections bring along
+        from synthcohort.ingest.config import IngestConfig
+
+        return build(IngestConfig, mapping.get("ingest", {}), "ingest")
     from synthcohort.pipeline.config import StudyConfig
 
-    mapping = apply_overrides(load_toml(args.config) if args.config else {}, args.set)
     study = build(StudyConfig, mapping)
     return getattr(study, name)
 

@@ -8,7 +8,8 @@ import numpy as np
 def seed_from(*parts: str | int) -> int:
     """A 63-bit seed from words and numbers; the same parts give the same seed on every machine."""
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "little") >> 1
+    data = text.encode("utf-8", "surrogateescape")  # names of files may be no UTF-8
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") >> 1
 
 
 def rng(*parts: str | int) -> np.random.Generator:

@@ -37,6 +37,8 @@ CRAWL = 10  # and this many times its CPU seconds on the clock is too long for a
 LOOK_SECONDS = 1.0
 NOT_STARTED, AT_REST = -2, -1  # in place of a file's index
 
+# Each process has a core of its own: threads of numerical libraries would only take turns on it.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from synthcohort.ingest.decoder_process import serve; serve(*map(int, sys.argv[2:]))"
@@ -109,6 +111,7 @@ class Decoder:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START, *arguments],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=(theirs.fileno(), shared),
+                env=os.environ | dict.fromkeys(_THREADS, "1"),
             )  # fmt: skip
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -46,7 +46,7 @@ class Job:
     def asked(self) -> dict[str, Any]:
         """The settings as the cohort may tell them: names of the owner's files and servers are his alone."""
         config = self.config
-        public = replace(config, table="", key_file="", captions="", dicomweb=config.dicomweb.public())
+        public = replace(config, table="", key_file="", captions="", workers=0, dicomweb=config.dicomweb.public())
         return to_mapping(public)
 
 

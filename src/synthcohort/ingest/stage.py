@@ -177,7 +177,7 @@ def _open_partial(job: Job, partial: Path) -> None:
     fingerprint = digest_json(
         [
             list(SCHEMA.names),
-            {**job.asked, "workers": 0}, job.seed, job.pseudonyms.key_id,
+            job.asked, job.seed, job.pseudonyms.key_id,
             [[ascii(file.name), file.size] for file in job.listing.images], job.table.fingerprint,
         ]
     )  # fmt: skip
