@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xxhash
 
-from synthcohort.core.files import digest_array
 from synthcohort.formats import FORMATS, Image, Place, ReadOptions, Refusal, Unreadable
 from synthcohort.formats.voxels import MEANT, share_below, weigh
 from synthcohort.imaging.fingerprint import Fingerprint, fingerprint
@@ -98,7 +98,7 @@ def _standardized(
     file: SourceFile, image: Image, source_digest: str | None, pseudonyms: Pseudonyms, task: Task
 ) -> Decoded | Failed:
     pixels, notes = image.pixels, list(image.notes)
-    content = digest_array(pixels)
+    content = content_key(pixels)
     if task.text is not None and image.may_carry_text:
         from synthcohort.ingest.pixel_text import available, screen
 
@@ -182,6 +182,16 @@ def _unsigned(pixels: np.ndarray, signed: bool) -> tuple[np.ndarray, int, list[s
         return moved, SIGNED_ZERO, ["signed values moved up by 32768"]
     said = ["negative values of no CT set to 0"] if (pixels < 0).any() else []
     return np.maximum(pixels, 0).astype(np.uint16), 0, said
+
+
+def content_key(pixels: np.ndarray) -> str:
+    """Equal for equal pixels, and nearly surely for no others: finds exact copies before anything is resized.
+
+    Ten times as fast as a cryptographic hash, which nothing asks for here: the key stays in the journal.
+    """
+    state = xxhash.xxh3_128(f"{pixels.dtype.str} {pixels.shape}".encode())
+    state.update(np.ascontiguousarray(pixels).view(np.uint8).reshape(-1).data)
+    return state.hexdigest()
 
 
 def _moved(place: Place, spacing: tuple[float, float], placed: Placement) -> Place:

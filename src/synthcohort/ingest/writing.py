@@ -24,6 +24,7 @@ from synthcohort.ingest.survey import Survey
 from synthcohort.ingest.vocabulary import VIEWS
 from synthcohort.pages.profile import render_profile
 
+SAID = ("modality", "body_part", "view", "laterality", "sex", "age", "channels", "caption")  # what captions speak of
 OWNERS = "# For the owner of the archive: holds names of files. Remove it before the cohort leaves the house.\n"
 COMPACTED = SPAN // 2  # added to the number of a shard that was written again without refused images
 
@@ -77,6 +78,7 @@ def _records(job: Job, plan: Plan, moved: Mapping[tuple[int, int], tuple[int, in
     planes = {i: volume.plane.upper() for volume in plan.volumes for i in volume.indices}
     labels = [label.label for label in plan.assigned.labels]
     captioner = captioner_of(job.config)
+    said, texts = (*SAID, *(label.name for label in labels)), dict[tuple[Any, ...], tuple[str, ...]]()
     for i, row in enumerate(plan.found.rows()):
         place = (row["shard"], row["shard_row"])
         shard, shard_row = moved.get(place, place)
@@ -86,7 +88,10 @@ def _records(job: Job, plan: Plan, moved: Mapping[tuple[int, int], tuple[int, in
         if planes.get(i) in VIEWS:
             record.setdefault("view", planes[i])
         if captioner is not None:
-            phrasings = captioner.captions(record, labels, record.get("caption"))
+            key = tuple(record.get(name) for name in said)
+            phrasings = texts.get(key)
+            if phrasings is None:
+                phrasings = texts[key] = captioner.captions(record, labels, record.get("caption"))
             record["phrasings"] = list(phrasings)
             if not record.get("caption"):
                 record["caption"] = choose(row["image_id"], phrasings)
