@@ -86,7 +86,8 @@ def said(report: Mapping[str, Any]) -> list[str]:
     if report["pairs_by_label"]["other"]:
         sentences.append(
             f"{report['pairs_by_label']['other']} pairs of near-duplicates have different labels "
-            f"({report['groups_of_several_labels']} groups): at least one label of each is in doubt"
+            f"({report['groups_of_several_labels']} groups): one of the labels is wrong, or the two are not quite the "
+            "same, as the two sides of one body, mirrored; see the owner's list"
         )
     for chain in report["chains"]:
         broken = "" if chain["satisfied"] else ", and still it holds more than it may"
