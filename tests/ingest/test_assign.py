@@ -238,3 +238,21 @@ def test_a_torn_given_split_is_refused_and_says_so(make_folder, knees, tmp_path)
     torn = [{**row, "split": "train" if row["laterality"] == "L" else "test"} for row in knees]
     with pytest.raises(InputError, match=r"one patient, study, group or exact copies into several roles \(20 groups\)"):
         ingest(make_folder(torn), tmp_path / "cohort", config(), 0)
+
+
+def test_a_group_column_that_names_no_groups_does_not_tie_everything_together(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    lines = ["file,smear_id,label"]
+    for i in range(60):
+        coarse = PIL.Image.fromarray(np.random.default_rng(i).integers(0, 255, (7, 7), np.uint8))
+        picture = coarse.resize((64, 64), PIL.Image.Resampling.BICUBIC)
+        for turn in range(2):  # the second copy stands under the next smear
+            picture.rotate(90 * turn).save(source / f"{i}-{turn}.png")
+            lines.append(f"{i}-{turn}.png,{(i + turn) % 60},{i % 2}")
+    (source / "metadata.csv").write_text("\n".join(lines) + "\n")
+    result = ingest(source, tmp_path / "cohort", config(near_duplicates="group"), 0)
+    assert any("would tie 120 of 120 images together" in text for text in result["warnings"])
+    assert min(role["images"] for role in result["roles"].values()) >= 10
+    assert result["near_duplicates"]["crossing"]["pairs"] == 0
+    assert "smear_id" in result["dropped"]

@@ -11,7 +11,7 @@ from synthcohort.ingest.columns import Label, find_labels, is_missing, main_labe
 from synthcohort.ingest.config import IngestConfig, Shares
 from synthcohort.ingest.deidentify import Pseudonyms, clean_facts, parse_age, parse_laterality, parse_sex
 from synthcohort.ingest.source_table import SourceTable
-from synthcohort.ingest.split import Group, allocate, connected, parse_role, strata
+from synthcohort.ingest.split import Group, allocate, connected, parse_role, strata, tangled
 from synthcohort.ingest.survey import Survey
 from synthcohort.ingest.terms import OwnWords, looks_identifying, placeholder_ids
 
@@ -98,6 +98,21 @@ def assign(
     patients = tuple(name or header for name, header in zip(named, headers, strict=True))
     warnings += _doubtful(patients, strange, survey)
     keys = _keys(survey, rows, named, headers, columns)
+    tangle = tangled(keys, [tuple(members) for members in alike])
+    if tangle and "group_id" in columns and not any(patients):
+        column = columns.pop("group_id")
+        keys = _keys(survey, rows, named, headers, columns)
+        dropped[column] = "its values do not name groups of pictures; --set ingest.near_duplicates=report to use it"
+        warnings.append(
+            f"column {column} and the near-duplicates would tie {tangle.joined} of {tangle.images} images together: "
+            "the same pictures stand under many of its values. The split was made by near-duplicates alone"
+        )
+    elif tangle:
+        alike = ()
+        warnings.append(
+            f"near-duplicates would tie {tangle.joined} of {tangle.images} images together across patients, so they "
+            "were only counted, and may lie in two roles"
+        )
     apart = connected(keys)
     for number, members in enumerate(alike):
         for i in members:
@@ -146,7 +161,7 @@ def assign(
         groups=tuple(names[component_of[i]] for i in range(len(survey))),
         roles=tuple(roles[names[component_of[i]]] for i in range(len(survey))),
         duplicates=sum(n - 1 for n in counts.values()),
-        near_duplicates_may_cross=config.near_duplicates != "group",
+        near_duplicates_may_cross=config.near_duplicates != "group" or (tangle is not None and not alike),
         warnings=tuple(warnings),
         words=words,
         own_words=words_kept,
