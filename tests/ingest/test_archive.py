@@ -205,3 +205,17 @@ def test_an_archive_is_opened_once_and_again_when_it_changes(tmp_path):
     assert list(open_archive(path).members) == ["a.png", "b.png"]
     with pytest.raises(Unreadable, match="no longer"):
         open_source(tmp_path, "x.zip/gone.png")
+
+
+def test_a_member_without_a_name_is_refused_alone(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("good.png", b"x" * 40)
+        archive.writestr("Q", b"y" * 40)
+    data = bytearray(path.read_bytes())
+    place = data.rindex(b"PK\x01\x02")  # the directory's entry of the second member: its name becomes a comment
+    data[place + 28 : place + 30], data[place + 32 : place + 34] = b"\0\0", b"\1\0"
+    path.write_bytes(data)
+    archive = Archive(path)
+    assert list(archive.members) == ["good.png"]
+    assert [reason for _, reason in archive.refused] == ["its name leads out of the archive"]

@@ -67,9 +67,11 @@ class Archive:
             raise Unreadable(DAMAGED) from None
         try:
             self.members, self.refused = self._checked()
-        except Unreadable:
+        except Exception as error:
             self.close()
-            raise
+            if isinstance(error, Unreadable):
+                raise
+            raise Unreadable(DAMAGED) from None
 
     def close(self) -> None:
         self._zip.close()
@@ -83,7 +85,7 @@ class Archive:
         if sum(entry.file_size for entry in entries) > self._limits.total_bytes:
             most = self._limits.total_bytes / 2**30
             raise Unreadable(f"holds more than {most:g} GiB unpacked; unpack it and give the folder")
-        files = [(number, entry) for number, entry in enumerate(entries) if not entry.is_dir()]
+        files = [(n, entry) for n, entry in enumerate(entries) if not entry.filename.endswith("/")]
         folded = Counter(_folded(entry.orig_filename) for _, entry in files)
         members, refused = {}, []
         for number, entry in files:
