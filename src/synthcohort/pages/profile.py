@@ -13,6 +13,7 @@ from synthcohort.pages.grids import class_sheets, spread
 from synthcohort.pages.render import render
 
 MOST_VALUES = 30  # rows of a table of values; the rest is one row
+MOST_SIZES = 10
 MOST_SHEETS = 12
 SAMPLE = 400  # images whose intensities are read
 BINS = 64
@@ -69,10 +70,11 @@ def render_profile(cohort: Cohort, result: Mapping[str, Any]) -> str:
         absent=[name for name in (*ATTRIBUTES, "age", "pixel_spacing_mm", "caption") if not _known(cohort, name)],
         ages=_ages(cohort),
         sizes=_bars(
-            [f"{c} × {r} pixels" for c, r in zip(cohort.column("columns"), cohort.column("rows"), strict=True)]
+            [f"{c} × {r} pixels" for c, r in zip(cohort.column("columns"), cohort.column("rows"), strict=True)],
+            most=MOST_SIZES,
         ),
         kinds=_bars(_kinds(cohort)),
-        spacings=_bars([_spacing(value) for value in cohort.column("pixel_spacing_mm")]),
+        spacings=_bars([_spacing(value) for value in cohort.column("pixel_spacing_mm")], most=MOST_SIZES),
         histograms=_histograms(cohort),
         captions=_captions(cohort),
         sheets=sheets[:MOST_SHEETS],
@@ -110,9 +112,12 @@ def _split(pairs: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
 
 
 def _bars(
-    values: Sequence[Any], roles: Sequence[Any] | None = None, order: Sequence[Any] | None = None
+    values: Sequence[Any],
+    roles: Sequence[Any] | None = None,
+    order: Sequence[Any] | None = None,
+    most: int = MOST_VALUES,
 ) -> tuple[Bar, ...]:
-    """Counts as bars, most frequent first or in the given order; what goes beyond MOST_VALUES is one row."""
+    """Counts as bars, most frequent first or in the given order; what goes beyond `most` is one row."""
     counts = Counter(values)
     by_role = Counter(zip(values, roles, strict=True)) if roles is not None else Counter()
     names = list(order) if order else [name for name, _ in sorted(counts.items(), key=lambda p: (-p[1], str(p[0])))]
@@ -122,8 +127,8 @@ def _bars(
         own = tuple(by_role[name, role] for role in ROLES) if roles is not None else ()
         return Bar(str(name), counts[name], counts[name] / top, own)
 
-    bars = [bar(name) for name in names[:MOST_VALUES]]
-    if rest := names[MOST_VALUES:]:
+    bars = [bar(name) for name in names[:most]]
+    if rest := names[most:]:
         count = sum(counts[name] for name in rest)
         own = tuple(sum(by_role[name, role] for name in rest) for role in ROLES) if roles is not None else ()
         bars.append(Bar(f"{len(rest)} more values", count, min(1.0, count / top), own))
