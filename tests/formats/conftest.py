@@ -6,6 +6,8 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from synthcohort.formats import Unreadable, dicom
+
 
 def build(pixels, compress=None, plugin="", syntax=ExplicitVRLittleEndian, encapsulated=None, **elements):
     """The bytes of a small DICOM file; an element set to None is left out.
@@ -56,6 +58,19 @@ def item(**elements):
     for name, value in elements.items():
         setattr(ds, name, value)
     return ds
+
+
+def one(source):
+    """The only image of a DICOM source."""
+    (image,) = dicom.read(source)
+    return image
+
+
+def refusal(data):
+    """Why a DICOM file is refused."""
+    with pytest.raises(Unreadable) as caught:
+        list(dicom.read(data))
+    return str(caught.value)
 
 
 @pytest.fixture

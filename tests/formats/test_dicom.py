@@ -16,19 +16,9 @@ from pydicom.uid import (
 
 from synthcohort.formats import Unreadable, dicom, format_of
 from synthcohort.formats.image import Source
+from tests.formats.conftest import one, refusal
 
 GRAY12 = np.random.default_rng(0).integers(0, 4096, (9, 7)).astype(np.uint16)
-
-
-def one(source):
-    (image,) = dicom.read(source)
-    return image
-
-
-def refusal(data):
-    with pytest.raises(Unreadable) as caught:
-        list(dicom.read(data))
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(

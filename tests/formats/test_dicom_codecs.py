@@ -16,8 +16,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from synthcohort.formats import Unreadable, dicom
+from synthcohort.formats import Unreadable
 from synthcohort.formats.dicom_codecs import OTHER_COLORS, decode, inspect_jpeg, segments
+from tests.formats.conftest import one, refusal
 
 # One picture of 12 bits, row * column * 37 modulo 4096, encoded by libraries that decode nothing here: OpenJPH 0.26
 # (reversible), liblj92, and libjpeg-turbo 3 (12 bits, quality 95), whose own decoder gave LOSSY.
@@ -41,17 +42,6 @@ LOSSY = [
     [1, 113, 222, 332, 443, 555, 667], [0, 146, 296, 444, 593, 740, 887], [2, 184, 371, 555, 741, 925, 1110],
     [0, 222, 444, 665, 887, 1108, 1334], [0, 261, 517, 777, 1038, 1295, 1554], [0, 296, 592, 888, 1185, 1480, 1776],
 ]  # fmt: skip
-
-
-def one(data):
-    (image,) = dicom.read(data)
-    return image
-
-
-def refusal(data):
-    with pytest.raises(Unreadable) as caught:
-        list(dicom.read(data))
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(

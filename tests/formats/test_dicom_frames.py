@@ -9,17 +9,12 @@ import pytest
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from synthcohort.formats import Unreadable, dicom
+from synthcohort.formats import dicom
 from synthcohort.formats.dicom_frames import MORE
 from synthcohort.formats.image import Image, ReadOptions, Refusal
+from tests.formats.conftest import refusal
 
 PIXELS = np.random.default_rng(0).integers(0, 4096, (6, 40, 33)).astype(np.uint16)
-
-
-def refusal(data):
-    with pytest.raises(Unreadable) as caught:
-        list(dicom.read(data))
-    return str(caught.value)
 
 
 def codestreams(data):

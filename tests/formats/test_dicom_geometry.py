@@ -3,15 +3,10 @@
 import numpy as np
 import pytest
 
-from synthcohort.formats import dicom
 from synthcohort.formats import dicom_geometry as geometry
+from tests.formats.conftest import one
 
 PIXELS = np.arange(63, dtype=np.uint16).reshape(9, 7)
-
-
-def one(data):
-    (image,) = dicom.read(data)
-    return image
 
 
 @pytest.mark.parametrize(

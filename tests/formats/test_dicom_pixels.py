@@ -11,20 +11,9 @@ from synthcohort.formats import Unreadable, dicom
 from synthcohort.formats import dicom_pixels as pixels_of
 from synthcohort.formats.dicom_tables import expand
 from synthcohort.imaging.intensity import rescale
-from tests.formats.conftest import build, item
+from tests.formats.conftest import build, item, one, refusal
 
 SHAPE = (4, 5)
-
-
-def one(data):
-    (image,) = dicom.read(data)
-    return image
-
-
-def refusal(data):
-    with pytest.raises(Unreadable) as caught:
-        list(dicom.read(data))
-    return str(caught.value)
 
 
 @st.composite

@@ -75,21 +75,7 @@ class CohortWriter:
         self._open(fingerprint)
 
     def _open(self, fingerprint: str) -> None:
-        marker = self.partial / MARKER
-        if marker.exists():
-            if read_json(marker)["fingerprint"] != fingerprint:
-                raise ArtifactError(
-                    Problem(
-                        f"{self.partial}",
-                        "holds an unfinished cohort of another configuration",
-                        remedy="finish it with the configuration it was begun with, or remove it",
-                    )
-                )
-        else:
-            remove(self.partial)
-            for folder in ("images", "parts"):
-                (self.partial / folder).mkdir(parents=True)
-            write_json(marker, {"fingerprint": fingerprint})
+        open_partial(self.partial, fingerprint, "another configuration")
         while (part := self._part_path(self._parts)).exists():
             table = pq.read_table(part, columns=["image_id", "shard"])
             self.done.update(table.column("image_id").to_pylist())
@@ -152,6 +138,28 @@ class CohortWriter:
         table = pa.concat_tables(parts) if parts else self.schema.empty_table()
         info = {**self._info, **extra_info}
         return publish(self.partial, self.path, info, table, range(self._shards), extra_files)
+
+
+def open_partial(partial: Path, fingerprint: str, other: str) -> None:
+    """Makes the folder of an unfinished cohort, or goes on with the one of this fingerprint.
+
+    Raises ArtifactError when the folder is that of `other` work.
+    """
+    marker = partial / MARKER
+    if marker.exists():
+        if read_json(marker)["fingerprint"] != fingerprint:
+            raise ArtifactError(
+                Problem(
+                    f"{partial}",
+                    f"holds an unfinished cohort of {other}",
+                    remedy="finish it with the configuration it was begun with, or remove it",
+                )
+            )
+        return
+    remove(partial)
+    for folder in ("images", "parts"):
+        (partial / folder).mkdir(parents=True)
+    write_json(marker, {"fingerprint": fingerprint})
 
 
 def save_shards(partial: Path, first: int, images: Sequence[np.ndarray]) -> tuple[list[tuple[int, int]], int]:

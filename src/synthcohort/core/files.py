@@ -104,7 +104,12 @@ def read_json(path: Path) -> Any:
 
 def write_artifact(path: Path, format: str, version: int, mapping: Mapping[str, Any]) -> None:
     """Writes a JSON file that says what it is (docs/formats.md)."""
-    write_json(path, {**mapping, "format": f"synthcohort.{format}", "version": version})
+    write_atomic(path, artifact_text(format, version, mapping))
+
+
+def artifact_text(format: str, version: int, mapping: Mapping[str, Any]) -> str:
+    """The text of such a file."""
+    return json_text({**mapping, "format": f"synthcohort.{format}", "version": version})
 
 
 def read_artifact(path: Path, format: str, version: int) -> dict[str, Any]:

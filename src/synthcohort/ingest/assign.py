@@ -41,6 +41,7 @@ class Assigned:
     patients: tuple[str | None, ...]  # pseudonyms
     groups: tuple[str, ...]  # each image's group, by a name that is raw and in memory only
     roles: tuple[str, ...]
+    values: tuple[Any, ...]  # of the main label, None where an image has none
     duplicates: int
     near_duplicates_may_cross: bool
     warnings: tuple[str, ...]
@@ -160,6 +161,7 @@ def assign(
         patients=patients,
         groups=tuple(names[component_of[i]] for i in range(len(survey))),
         roles=tuple(roles[names[component_of[i]]] for i in range(len(survey))),
+        values=tuple(values),
         duplicates=sum(n - 1 for n in counts.values()),
         near_duplicates_may_cross=config.near_duplicates != "group" or (tangle is not None and not alike),
         warnings=tuple(warnings),

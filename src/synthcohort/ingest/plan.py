@@ -2,9 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import pyarrow as pa
 
 from synthcohort.core.cohort import ROLES, Cohort
 from synthcohort.core.config import to_mapping
@@ -20,7 +22,7 @@ from synthcohort.ingest.reading import Chunk
 from synthcohort.ingest.scan import Listing
 from synthcohort.ingest.series import left_out, summary, volumes_of
 from synthcohort.ingest.source_table import Row, SourceTable, with_carried
-from synthcohort.ingest.survey import Refused, Survey
+from synthcohort.ingest.survey import Refused, Survey, survey
 from synthcohort.ingest.volumes import Volume
 
 IN_PROVENANCE = (
@@ -60,15 +62,10 @@ class Plan:
     volumes: Sequence[Volume]
     alike: NearDuplicates | None
 
-    @property
-    def values(self) -> list[Any]:
-        """Each image's value of the main label, None where it has none."""
-        main = self.assigned.main
-        return [main.parse(row[main.column]) if main and row else None for row in self.assigned.rows]
 
-
-def decide(job: Job, found: Survey) -> Plan:
-    found, rows, table = _described(job, found)
+def decide(job: Job, parts: Iterable[pa.Table]) -> Plan:
+    """The plan from the journal's parts. Raises InputError when nothing can be taken or a setting does not fit."""
+    found, rows, table = _described(job, survey(parts, [file.name for file in job.listing.images], job.unread))
     volumes = volumes_of(found)
     if job.config.slices != "all" and (refused := left_out(found, volumes, job.config.slices)):
         rows = [row for i, row in enumerate(rows) if i not in refused]
@@ -147,7 +144,7 @@ def _near_duplicates(plan: Plan) -> dict[str, Any] | None:
     """The leakage report with its sentences; None when nobody looked."""
     if plan.alike is None:
         return None
-    report = leakage(plan.alike, plan.assigned.roles, patients=plan.assigned.patients, labels=plan.values)
+    report = leakage(plan.alike, plan.assigned.roles, patients=plan.assigned.patients, labels=plan.assigned.values)
     whole = (
         f"{report['pairs']} pairs of near-duplicates in {report['groups']} groups of {report['grouped_images']} images."
     )

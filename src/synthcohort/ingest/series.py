@@ -1,13 +1,13 @@
 """The volumes of a cohort: slices assembled from the journal, the rule for slices, the file that tells of them."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from synthcohort.core.cohort import VOLUMES_FORMAT, VOLUMES_VERSION
 from synthcohort.core.errors import InputError
-from synthcohort.core.files import json_text
+from synthcohort.core.files import artifact_text
 from synthcohort.formats.image import Place
 from synthcohort.ingest.stacks import SliceRecord
 from synthcohort.ingest.survey import Survey
@@ -112,8 +112,7 @@ def volumes_file(volumes: Sequence[Volume], image_ids: Sequence[str]) -> str:
         for volume, said in zip(volumes, each, strict=True)
         if is_certain(volume)
     ]
-    head: Mapping[str, Any] = {"format": f"synthcohort.{VOLUMES_FORMAT}", "version": VOLUMES_VERSION}
-    return json_text({**head, "volumes": content})
+    return artifact_text(VOLUMES_FORMAT, VOLUMES_VERSION, {"volumes": content})
 
 
 def _affine(volume: Volume) -> list[list[float]] | None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from synthcohort.core.cohort import partial_path
-from synthcohort.core.cohort_writer import finish_publishing
+from synthcohort.core.cohort_writer import finish_publishing, open_partial
 from synthcohort.core.errors import ArtifactError, Problem, SynthCohortError
-from synthcohort.core.files import check_writable, digest_json, lock, read_json, remove, write_json
+from synthcohort.core.files import digest_json, lock, remove
 from synthcohort.formats.image import ReadOptions
 from synthcohort.ingest.config import IngestConfig
 from synthcohort.ingest.decode import Task
@@ -25,7 +25,7 @@ from synthcohort.ingest.plan import Job, decide, result_again, result_of
 from synthcohort.ingest.reading import chunked, read_all
 from synthcohort.ingest.scan import Listing, scan
 from synthcohort.ingest.source_table import SourceTable, find_table
-from synthcohort.ingest.survey import Refused, survey
+from synthcohort.ingest.survey import Refused
 from synthcohort.ingest.writing import captioner_of, write
 
 
@@ -71,7 +71,7 @@ def _dry_run(source: Path, out: Path, config: IngestConfig, seed: int) -> dict[s
     job, _ = _job(source, out, config, seed)
     captioner_of(config)
     parts = read_all(job.chunks, job.task, None, config.workers, _warn)
-    plan = decide(job, survey(parts, [file.name for file in job.listing.images], job.unread))
+    plan = decide(job, parts)
     return {"cohort": out.as_posix(), "dry_run": True, **result_of(job, plan)}
 
 
@@ -89,8 +89,7 @@ def _ingest(
             write_key(*new)
         _open_partial(job, partial)
         read_all(job.chunks, job.task, partial, config.workers, _warn)
-        parts = read_parts(partial, len(job.chunks))
-        plan = decide(job, survey(parts, [file.name for file in job.listing.images], job.unread))
+        plan = decide(job, read_parts(partial, len(job.chunks)))
     except SynthCohortError:
         if not begun:  # a setting that does not fit, or nothing that can be read: nothing half-made is left behind
             remove(partial)
@@ -181,20 +180,5 @@ def _open_partial(job: Job, partial: Path) -> None:
             [[ascii(file.name), file.size] for file in job.listing.images], job.table.fingerprint,
         ]
     )  # fmt: skip
-    marker = partial / "partial.json"
-    if marker.exists():
-        if read_json(marker)["fingerprint"] != fingerprint:
-            raise ArtifactError(
-                Problem(
-                    f"{partial}",
-                    "holds an unfinished cohort of another configuration or source",
-                    remedy="finish it with the configuration it was begun with, or remove it",
-                )
-            )
-        return
-    remove(partial)
-    check_writable(partial)
-    for folder in ("images", "parts"):
-        (partial / folder).mkdir(parents=True)
+    open_partial(partial, fingerprint, "another configuration or source")
     os.chmod(partial, 0o700)
-    write_json(marker, {"fingerprint": fingerprint})

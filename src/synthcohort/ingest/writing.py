@@ -156,7 +156,7 @@ def _duplicates_csv(plan: Plan) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("file", "part", "other_file", "other_part", "similarity", "patient", "label"))
     found, parts = plan.found, plan.found.column("part")
-    for pair in listed(plan.alike, patients=plan.assigned.patients, labels=plan.values):
+    for pair in listed(plan.alike, patients=plan.assigned.patients, labels=plan.assigned.values):
         one, other = pair.first, pair.second
         writer.writerow(
             (found.files[one], parts[one], found.files[other], parts[other], pair.similarity, pair.patient, pair.label)
