@@ -43,6 +43,7 @@ class Job:
     seed: int
     chunks: Sequence[Chunk]
     unread: tuple[Refused, ...]  # files that the table rules out before they are read
+    captioner: Captioner | None  # None: no captions are wanted
 
     @property
     def asked(self) -> dict[str, Any]:

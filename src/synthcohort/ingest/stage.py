@@ -14,6 +14,7 @@ from synthcohort.core.cohort_writer import finish_publishing, open_partial
 from synthcohort.core.errors import ArtifactError, Problem, SynthCohortError
 from synthcohort.core.files import digest_json, lock, remove
 from synthcohort.formats.image import ReadOptions
+from synthcohort.ingest.caption import Captioner
 from synthcohort.ingest.config import IngestConfig
 from synthcohort.ingest.decode import Task
 from synthcohort.ingest.deidentify import Pseudonyms, new_key, read_key, seed_key, write_key
@@ -26,7 +27,7 @@ from synthcohort.ingest.reading import chunked, read_all
 from synthcohort.ingest.scan import Listing, scan
 from synthcohort.ingest.source_table import SourceTable, find_table
 from synthcohort.ingest.survey import Refused
-from synthcohort.ingest.writing import captioner_of, write
+from synthcohort.ingest.writing import write
 
 
 def ingest(source: str | Path, out: Path, config: IngestConfig, seed: int, dry_run: bool = False) -> dict[str, Any]:
@@ -69,7 +70,6 @@ def _from_network(url: str, out: Path, config: IngestConfig, seed: int, dry_run:
 
 def _dry_run(source: Path, out: Path, config: IngestConfig, seed: int) -> dict[str, Any]:
     job, _ = _job(source, out, config, seed)
-    captioner_of(config)
     parts = read_all(job.chunks, job.task, None, config.workers, _warn)
     plan = decide(job, parts)
     return {"cohort": out.as_posix(), "dry_run": True, **result_of(job, plan)}
@@ -81,7 +81,6 @@ def _ingest(
     partial = partial_path(out)
     if (partial / "cohort.json").exists():  # killed between the last write and the rename
         return {"cohort": out.as_posix(), **result_again(finish_publishing(partial, out))}
-    captioner_of(config)  # a flaw in a user's templates is said before the work, not after
     job, new = _job(source, out, config, seed, absent)
     begun = partial.exists()
     try:
@@ -109,6 +108,7 @@ def _job(
     source: Path, out: Path, config: IngestConfig, seed: int, absent: tuple[Refused, ...] = ()
 ) -> tuple[Job, tuple[Path, bytes] | None]:
     """The work to do, and the key with its path when it has yet to be written."""
+    captioner = _captioner(config)  # a flaw in a user's templates is said before the work, not after
     key_path = Path(config.key_file) if config.key_file else out.with_name(out.name + ".key")
     listing = scan(source, exclude=(out, partial_path(out), key_path, out.with_name(f".{out.name}.lock")))
     key, is_new = _key(config, key_path, seed)
@@ -124,8 +124,15 @@ def _job(
             wanted.append((position, file))
     # read in the order of the pseudonyms, so that the layout tells nothing of the archive's order
     wanted.sort(key=lambda item: pseudonyms.image(item[1].name))
-    job = Job(listing, table, task, pseudonyms, config, seed, chunked(wanted), tuple(unread))
+    job = Job(listing, table, task, pseudonyms, config, seed, chunked(wanted), tuple(unread), captioner)
     return job, (key_path, key) if is_new else None
+
+
+def _captioner(config: IngestConfig) -> Captioner | None:
+    """The templates that the settings name; None when no captions are wanted."""
+    if config.captions == "-":
+        return None
+    return Captioner.load(Path(config.captions) if config.captions else None)
 
 
 def _task(listing: Listing, table: SourceTable, config: IngestConfig, key: bytes) -> Task:

@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 from synthcohort.core.cohort import Cohort, partial_path, record_schema, shard_name
 from synthcohort.core.cohort_writer import publish
 from synthcohort.core.files import atomic_path
-from synthcohort.ingest.caption import Captioner, choose
-from synthcohort.ingest.config import IngestConfig
+from synthcohort.ingest.caption import choose
 from synthcohort.ingest.journal import SPAN, part_path
 from synthcohort.ingest.leakage import listed
 from synthcohort.ingest.plan import IN_PROVENANCE, Job, Plan
@@ -77,7 +76,7 @@ def _records(job: Job, plan: Plan, moved: Mapping[tuple[int, int], tuple[int, in
     numbers = places_in(plan.volumes)
     planes = {i: volume.plane.upper() for volume in plan.volumes for i in volume.indices}
     labels = [label.label for label in plan.assigned.labels]
-    captioner = captioner_of(job.config)
+    captioner = job.captioner
     said, texts = (*SAID, *(label.name for label in labels)), dict[tuple[Any, ...], tuple[str, ...]]()
     for i, row in enumerate(plan.found.rows()):
         place = (row["shard"], row["shard_row"])
@@ -139,13 +138,6 @@ def _headers(partial: Path, chunks: int, patients: Mapping[str, str | None]) -> 
                 line = json.dumps({"image_id": row["image_id"], "header": header}, sort_keys=True)
                 found.append((row["image_id"], line + "\n"))
     return "".join(line for _, line in sorted(found))
-
-
-def captioner_of(config: IngestConfig) -> Captioner | None:
-    """The templates that the settings name; None when no captions are wanted."""
-    if config.captions == "-":
-        return None
-    return Captioner.load(Path(config.captions) if config.captions else None)
 
 
 def _duplicates_csv(plan: Plan) -> str:
