@@ -16,18 +16,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from synthcohort.core.config import build, to_mapping
-from synthcohort.core.errors import ArtifactError, Problem
+from synthcohort.core.errors import ArtifactError, InputError, Problem
 from synthcohort.core.files import atomic_path, digest_file, read_artifact, write_artifact
-from synthcohort.models.condition import Vocabulary
-from synthcohort.models.denoiser import Denoiser, NetworkConfig, Precision, UNet
+from synthcohort.imaging.intensity import ValueRange
+from synthcohort.models.condition import IMAGE_TYPE, Vocabulary
+from synthcohort.models.denoiser import Denoiser, Precision
+from synthcohort.models.network import CONFIGS, AnyConfig, architecture_of, build_network
 
-MODEL_FORMAT, MODEL_VERSION = "model", 1
+MODEL_FORMAT, MODEL_VERSION = "model", 2
 CHECKPOINT_FORMAT, CHECKPOINT_VERSION = "checkpoint", 1
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """The images a model makes: size, integer type, and what was the same for all training images."""
+    """The images of one type: size, integer type, and what was the same for all its training images."""
 
     rows: int
     columns: int
@@ -42,29 +44,64 @@ class ImageSpec:
     window_center: float | None = None
     window_width: float | None = None
     pixel_spacing_mm: tuple[float, ...] | None = None
+    name: str = "image"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.rows, self.columns
+
+    @property
+    def value_range(self) -> ValueRange:
+        return ValueRange(self.low, self.high)
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Everything but the weights: enough to build the denoiser again."""
+    """Everything but the weights: enough to build the denoiser again. `images` has one entry per image type."""
 
-    network: NetworkConfig
-    image: ImageSpec
+    network: AnyConfig
+    images: tuple[ImageSpec, ...]
     vocabulary: Vocabulary
     sigma_data: float
     precision: Precision
 
+    @property
+    def image(self) -> ImageSpec:
+        """The image type of a model of one; the first of several."""
+        return self.images[0]
+
+    @property
+    def channels(self) -> int:
+        """Of the network: gray images of a model that also makes color ones are repeated, and averaged back."""
+        return max(image.channels for image in self.images)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns that hold every image type's."""
+        return max(image.rows for image in self.images), max(image.columns for image in self.images)
+
+    def image_of(self, condition: Mapping[str, Any]) -> ImageSpec:
+        """The image type that a condition names. Raises InputError where there are several and it names none."""
+        if len(self.images) == 1:
+            return self.images[0]
+        named = {image.name: image for image in self.images}
+        asked = condition.get(IMAGE_TYPE)
+        if asked not in named:
+            found = "none given" if asked is None else f"unknown: {asked!r}"
+            raise InputError(Problem(IMAGE_TYPE, found, ", ".join(named), "say --where image_type=…"))
+        return named[asked]
+
     def build(self) -> Denoiser:
         """A denoiser with fresh weights (drawn from torch's global generator)."""
-        image = self.image
-        network = UNet(self.network, image.rows, image.columns, image.channels, self.vocabulary)
+        network = build_network(self.network, self.size, self.channels, self.vocabulary)
         return Denoiser(network, self.sigma_data, self.precision)
 
     def to_mapping(self) -> dict[str, Any]:
         return {
             "kind": "diffusion",
+            "architecture": architecture_of(self.network),
             "network": to_mapping(self.network),
-            "image": to_mapping(self.image),
+            "images": [to_mapping(image) for image in self.images],
             "condition": self.vocabulary.to_mapping(),
             "sigma_data": self.sigma_data,
             "precision": self.precision,
@@ -73,8 +110,8 @@ class ModelSpec:
     @classmethod
     def from_mapping(cls, content: Mapping[str, Any]) -> "ModelSpec":
         return cls(
-            network=build(NetworkConfig, content["network"]),
-            image=build(ImageSpec, content["image"]),
+            network=build(CONFIGS[content["architecture"]], content["network"]),
+            images=tuple(build(ImageSpec, image) for image in content["images"]),
             vocabulary=Vocabulary.from_mapping(content["condition"]),
             sigma_data=content["sigma_data"],
             precision=content["precision"],
@@ -94,6 +131,11 @@ def load_model(folder: Path) -> tuple[Denoiser, ModelSpec, dict[str, Any]]:
     Raises ArtifactError when the weights are absent, damaged, or not those that model.json speaks of.
     """
     content = read_artifact(folder / "model.json", MODEL_FORMAT, MODEL_VERSION)
+    if content["version"] < MODEL_VERSION:
+        found = f"version {content['version']}, of an older synthcohort"
+        raise ArtifactError(
+            Problem(f"model {folder}", found, f"version {MODEL_VERSION}", "train again, or use the older synthcohort")
+        )
     spec = ModelSpec.from_mapping(content)
     file = folder / "weights.safetensors"
     weights = load_tensors(file)

@@ -1,8 +1,9 @@
 """A trained generator as the rest of the program sees it: conditions and seeds in, images out."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,12 +15,17 @@ from synthcohort.core.errors import ArtifactError, Problem
 from synthcohort.core.files import digest_json
 from synthcohort.core.run import RunFolder
 from synthcohort.diffusion.sampling import SamplingConfig
-from synthcohort.imaging.intensity import ValueRange, from_unit
-from synthcohort.models.checkpoint import ModelSpec, load_model
+from synthcohort.imaging.intensity import from_unit, to_unit
+from synthcohort.models.checkpoint import ImageSpec, ModelSpec, load_model
+from synthcohort.models.condition import IMAGE_TYPE, PROMPT, Condition
 from synthcohort.models.denoiser import Denoiser
+
+if TYPE_CHECKING:
+    from synthcohort.models.text import TextEncoder
 
 # Every batch has this size, filled up with repeats: other sizes take other kernels, which round differently.
 BATCH = 32
+AHEAD = 8  # batches of conditions that are looked at together, to put equal shapes into one batch
 
 
 class Generator:
@@ -36,44 +42,131 @@ class Generator:
         self.denoiser, self.spec = denoiser, spec
         self.sampling = sampling or SamplingConfig()
         self.facts, self.digest = dict(facts or {}), digest
-        self._range = ValueRange(spec.image.low, spec.image.high)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.denoiser.parameters()).device
 
     @property
     def image(self) -> dict[str, Any]:
-        """Rows, columns, channels, dtype, bits_stored and what else all images share."""
+        """Rows, columns, channels, dtype, bits_stored and what else all images of the first image type share."""
         return to_mapping(self.spec.image)
 
     @property
     def labels(self) -> dict[str, LabelColumn]:
-        """The label columns a condition may name."""
-        return {column.label.name: column.label for column in self.spec.vocabulary.columns}
+        """The label columns a condition may name, the image type of a joint model among them."""
+        columns = self.spec.vocabulary.columns
+        return {column.label.name: column.label for column in columns if column.role != "attribute"}
+
+    @cached_property
+    def text(self) -> "TextEncoder":
+        """The text encoder it was trained with. Raises ArtifactError when there is none, or it is another one."""
+        from synthcohort.models.text import load_text_encoder
+
+        said = self.spec.vocabulary.text
+        if said is None:
+            raise ArtifactError(Problem("generator", "was trained without text"))
+        encoder = load_text_encoder(said.encoder)
+        if encoder.digest != said.digest:
+            raise ArtifactError(
+                Problem(
+                    f"text encoder {said.encoder}",
+                    f"its weights are {encoder.digest}",
+                    f"{said.digest}, which the model was trained with",
+                    "put those weights back, or train again",
+                )
+            )
+        return encoder
+
+    def completed(self, condition: Mapping[str, Any]) -> dict[str, Any]:
+        """The condition, checked, with the image type that its prompt speaks of where it names none itself."""
+        checked = self.spec.vocabulary.check(condition)
+        return checked
+
+    def image_of(self, condition: Mapping[str, Any]) -> ImageSpec:
+        """The image type of a condition. Raises InputError when neither it nor its prompt says which."""
+        return self.spec.image_of(self.completed(condition))
+
+    def condition(self, conditions: Sequence[Mapping[str, Any]]) -> Condition:
+        """What the denoiser is told. A column that is left out or None is not conditioned on; `prompt` is free text.
+
+        Raises InputError naming unknown columns and values.
+        """
+        vocabulary = self.spec.vocabulary
+        encoded = vocabulary.encode(conditions)
+        if vocabulary.text is None:
+            return Condition(encoded)
+        prompts = [condition.get(PROMPT) for condition in conditions]
+        said = sorted({prompt for prompt in prompts if prompt})
+        null = vocabulary.null(len(conditions))
+        if not said:
+            return Condition(encoded, null.tokens, null.mask)
+        tokens, mask = map(torch.from_numpy, self.text.encode(said))
+        assert null.tokens is not None
+        assert null.mask is not None
+        for i, prompt in enumerate(prompts):
+            if prompt:
+                row, length = said.index(prompt), tokens.shape[1]
+                null.tokens[i, :length], null.mask[i, :length] = tokens[row].float(), mask[row]
+        return Condition(encoded, null.tokens, null.mask)
+
+    def null_of(self, condition: Condition) -> Condition:
+        """What guidance leads away from: the same image types with nothing else said."""
+        keep = [i for i, column in enumerate(self.spec.vocabulary.columns) if column.role == "type"]
+        rest = [i for i in range(condition.labels.shape[1]) if i not in keep]
+        return condition.without(rest, text=True)
 
     def draw(self, conditions: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> Iterator[np.ndarray]:
         """Yields one image per condition and seed: [rows, columns] or [rows, columns, 3] in the cohort's integer type.
 
-        A condition maps label columns to values; a column left out or None is not conditioned on.
+        A condition maps columns to values, and `prompt` to text; a column left out or None is not conditioned on.
         Raises InputError naming unknown columns and values.
         """
         if len(conditions) != len(seeds):
             raise ValueError(f"{len(conditions)} conditions for {len(seeds)} seeds")
-        encoded = self.spec.vocabulary.encode(conditions)
-        return self._draw(encoded, list(seeds))
+        completed = [self.completed(condition) for condition in conditions]
+        images = [self.spec.image_of(condition) for condition in completed]
+        return self._draw(completed, images, list(seeds))
 
-    def _draw(self, encoded: Tensor, seeds: list[int]) -> Iterator[np.ndarray]:
-        image = self.spec.image
-        null = self.spec.vocabulary.null(BATCH)
-        for start in range(0, len(seeds), BATCH):
-            part = seeds[start : start + BATCH]
-            fill = BATCH - len(part)
-            condition = torch.cat([encoded[start : start + BATCH], null[:fill]])
-            noise = torch.stack(
-                [unit_noise(seed, image.channels, image.rows, image.columns) for seed in part + part[:1] * fill]
-            )
-            with torch.inference_mode():
-                unit = self.sampling.sample(self.denoiser, noise, condition, null)
-            for x in unit[: len(part)].numpy():
-                pixels = from_unit(x, self._range, image.dtype)
-                yield pixels[0] if image.channels == 1 else np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
+    def _draw(
+        self, conditions: list[dict[str, Any]], images: list[ImageSpec], seeds: list[int]
+    ) -> Iterator[np.ndarray]:
+        window = BATCH * (AHEAD if len({image.size for image in images}) > 1 else 1)
+        for start in range(0, len(seeds), window):
+            rows = range(start, min(start + window, len(seeds)))
+            drawn: dict[int, np.ndarray] = {}
+            for size in dict.fromkeys(images[row].size for row in rows):
+                own = [row for row in rows if images[row].size == size]
+                for first in range(0, len(own), BATCH):
+                    part = own[first : first + BATCH]
+                    unit = self.draw_unit(
+                        self.condition([conditions[row] for row in part]), [seeds[row] for row in part], size
+                    )
+                    drawn |= {row: self.from_unit(x, images[row]) for row, x in zip(part, unit, strict=True)}
+            yield from (drawn[row] for row in rows)
+
+    @torch.inference_mode()
+    def draw_unit(self, condition: Condition, seeds: Sequence[int], size: tuple[int, int]) -> Tensor:
+        """Up to BATCH images of one size as the network makes them: [B, C, rows, columns] in about [-1, 1]."""
+        fill = BATCH - len(seeds)
+        full = Condition.cat([condition, condition[:1].repeat(fill)]) if fill else condition
+        noise = torch.stack([unit_noise(seed, self.spec.channels, *size) for seed in [*seeds, *[seeds[0]] * fill]])
+        full = full.to(self.device)
+        unit = self.sampling.sample(self.denoiser, noise.to(self.device), full, self.null_of(full))
+        return unit[: len(seeds)].float().cpu()
+
+    def from_unit(self, x: Tensor, image: ImageSpec) -> np.ndarray:
+        """One image [C, rows, columns] of the network as [rows, columns] or [rows, columns, 3] integers."""
+        if image.channels == 1 and x.shape[0] > 1:
+            x = x.mean(0, keepdim=True)
+        pixels = from_unit(x.numpy(), image.value_range, image.dtype)
+        return pixels[0] if image.channels == 1 else np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
+
+    def to_unit(self, pixels: np.ndarray, image: ImageSpec) -> Tensor:
+        """The way back: [rows, columns] or [rows, columns, 3] integers to float32 [C, rows, columns] in [-1, 1]."""
+        unit = torch.from_numpy(to_unit(pixels, image.value_range))
+        unit = unit[None] if unit.ndim == 2 else unit.movedim(2, 0)
+        return unit.expand(self.spec.channels, -1, -1).contiguous() if len(unit) == 1 else unit.contiguous()
 
 
 def unit_noise(seed: int, channels: int, rows: int, columns: int) -> Tensor:
@@ -93,4 +186,6 @@ def load_generator(run: str | Path, sampling: SamplingConfig | None = None) -> G
             )
         )
     denoiser, spec, content = load_model(folder.path / "model")
+    if torch.cuda.is_available():
+        denoiser = denoiser.cuda()
     return Generator(denoiser, spec, sampling, content["facts"], digest_json(content))

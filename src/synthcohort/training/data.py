@@ -1,10 +1,10 @@
-"""The training data: images brought once to the model's size in a memory-mapped file, and batches drawn by number.
+"""The training images of one image type: brought once to the model's size in a memory-mapped file, drawn by number.
 
-Image number n of a training belongs to pass n // N over the N images, in the order of that pass: any batch can be made
-again from its number alone, so resuming needs no state of a loader.
+Image number n of a type belongs to pass n // N over its N images, in the order of that pass: any batch can be made
+again from its numbers alone, so resuming needs no state of a loader. `joint` puts several types together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synthcohort.core.cohort import Cohort, LabelColumn
+from synthcohort.core.cohort import Cohort
 from synthcohort.core.errors import ConfigError, InputError, Problem
 from synthcohort.core.files import atomic_path, digest_json, read_json, write_json
-from synthcohort.core.seeds import rng, seed_from
+from synthcohort.core.seeds import rng
 from synthcohort.imaging.geometry import Fit, placement
 from synthcohort.imaging.intensity import ValueRange, to_unit, value_range_of
 from synthcohort.models.checkpoint import ImageSpec
@@ -25,13 +25,35 @@ from synthcohort.models.condition import Vocabulary
 
 
 @dataclass(frozen=True)
+class Phrases:
+    """The captions of N images as rows of a text table: those of image i are rows[starts[i]:starts[i + 1]].
+
+    `mirrored` are the rows of the same captions with left and right exchanged.
+    """
+
+    starts: np.ndarray  # [N + 1] int64
+    rows: np.ndarray  # [M] int64
+    mirrored: np.ndarray  # [M] int64
+
+    def pick(self, images: np.ndarray, uniform: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+        """One caption of each image [B] by a number in [0, 1); -1 where an image has none."""
+        count = self.starts[images + 1] - self.starts[images]
+        place = self.starts[images] + np.minimum((uniform * count).astype(np.int64), np.maximum(count - 1, 0))
+        if not len(self.rows):
+            return np.full(len(images), -1)
+        place = np.minimum(place, len(self.rows) - 1)
+        return np.where(count > 0, np.where(mirrored, self.mirrored[place], self.rows[place]), -1)
+
+
+@dataclass(frozen=True)
 class TrainingSet:
-    """Pixels [N, C, H, W] of the cohort's dtype (memory-mapped) and encoded conditions [N, L]."""
+    """Pixels [N, C, H, W] of the cohort's dtype (memory-mapped) and encoded structured conditions [N, L]."""
 
     pixels: np.ndarray
     conditions: Tensor
     value_range: ValueRange
     weights: np.ndarray | None = None  # [N], mean 1: how often a pass holds each image; None: once
+    phrases: Phrases | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -42,7 +64,10 @@ class TrainingSet:
 
     def batch_indices(self, first: int, count: int, seed: int) -> np.ndarray:
         """The images number first … first + count - 1 of the training."""
-        numbers = np.arange(first, first + count)
+        return self.batch_indices_of(np.arange(first, first + count), seed)
+
+    def batch_indices_of(self, numbers: np.ndarray, seed: int) -> np.ndarray:
+        """The images with these numbers in the training."""
         orders = {int(p): self._pass(int(p), seed) for p in np.unique(numbers // len(self))}
         return np.array([orders[n // len(self)][n % len(self)] for n in numbers.tolist()])
 
@@ -79,62 +104,12 @@ def pass_order(count: int, number: int, seed: int) -> np.ndarray:
     return rng("training order", seed, number).permutation(count)
 
 
-def draw_batch(
-    data: TrainingSet, step: int, batch: int, seed: int, flip: bool, label_dropout: float
-) -> tuple[Tensor, Tensor, torch.Generator]:
-    """Images (half of them mirrored) and conditions (some hidden) of a step, and the step's generator for its noise."""
-    generator = torch.Generator().manual_seed(seed_from("training step", seed, step))
-    indices = data.batch_indices(step * batch, batch, seed)
-    images, conditions = data.unit_images(indices), data.conditions[torch.from_numpy(indices)]
-    mirrored = torch.rand(batch, generator=generator) < 0.5
-    hidden = torch.rand(batch, generator=generator) < label_dropout
-    if flip:
-        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-    return images, conditions.masked_fill(hidden[:, None], float("nan")), generator
-
-
-def open_cohorts(paths: Sequence[Path]) -> list[Cohort]:
-    """Opens real cohorts with equal labels. Raises InputError for a synthetic one or one without training images."""
-    cohorts = [Cohort.open(path) for path in paths]
-    problems: list[Problem | str] = []
-    for cohort in cohorts:
-        if cohort.origin != "real":
-            problems.append(
-                Problem(f"cohort {cohort.path}", f"its origin is {cohort.origin!r}", "'real'", "train on real images")
-            )
-        elif not len(cohort.select(split="train")):
-            problems.append(
-                Problem(f"cohort {cohort.path}", "no image has the role 'train'", remedy="ingest it with a split")
-            )
-        if cohort.labels != cohorts[0].labels:
-            problems.append(
-                Problem(
-                    f"cohort {cohort.path}",
-                    f"labels {', '.join(cohort.labels) or 'none'}",
-                    f"those of {cohorts[0].path}: {', '.join(cohorts[0].labels) or 'none'}, with the same values",
-                )
-            )
-    if problems:
-        raise InputError(*problems)
-    return cohorts
-
-
-def chosen_labels(cohort: Cohort, names: Sequence[str] | None) -> list[LabelColumn]:
-    """The label columns to condition on; ConfigError names the columns there are."""
-    unknown = [name for name in names or () if name not in cohort.labels]
-    if unknown:
-        raise ConfigError(
-            Problem("setting train.labels", f"no label column {', '.join(unknown)}", ", ".join(cohort.labels) or "none")
-        )
-    return [cohort.labels[name] for name in (cohort.labels if names is None else names)]
-
-
 def column(views: Sequence[Cohort], name: str) -> list[Any]:
     """One column of several views, in order."""
     return [value for view in views for value in view.column(name)]
 
 
-def image_spec(views: Sequence[Cohort], size: int | None, fit: Fit) -> ImageSpec:
+def image_spec(views: Sequence[Cohort], size: int | tuple[int, int] | None, fit: Fit, name: str = "image") -> ImageSpec:
     """What the model's images are, from the training images. Raises InputError when they are of different kinds."""
     dtypes = {str(view.image(i).dtype) for view in views for i in _first_of_each_shard(view)}
     channels = sorted({int(c) for c in column(views, "channels")})
@@ -158,7 +133,7 @@ def image_spec(views: Sequence[Cohort], size: int | None, fit: Fit) -> ImageSpec
                 "set train.size",
             )
         )
-    rows, columns = shapes[0] if size is None else (size, size)
+    rows, columns = shapes[0] if size is None else (size, size) if isinstance(size, int) else size
     value_range = value_range_of(dtype, column(views, "bits_stored"))
     spacing = uniform(column(views, "pixel_spacing_mm"))
     if spacing is not None and len(shapes) == 1:
@@ -178,6 +153,7 @@ def image_spec(views: Sequence[Cohort], size: int | None, fit: Fit) -> ImageSpec
         window_center=uniform(column(views, "window_center")),
         window_width=uniform(column(views, "window_width")),
         pixel_spacing_mm=tuple(spacing) if spacing is not None and len(shapes) == 1 else None,
+        name=name,
     )
 
 
@@ -194,13 +170,22 @@ def _first_of_each_shard(view: Cohort) -> list[int]:
 
 
 def training_set(
-    file: Path, views: Sequence[Cohort], image: ImageSpec, fit: Fit, vocabulary: Vocabulary, balance: float = 0.0
+    file: Path,
+    views: Sequence[Cohort],
+    image: ImageSpec,
+    fit: Fit,
+    vocabulary: Vocabulary,
+    balance: float = 0.0,
+    constants: Mapping[str, Any] | None = None,
+    phrases: Phrases | None = None,
 ) -> TrainingSet:
-    """Brings the images of the views to the model's size, once, into `file`; an equal file there is used as it is."""
-    value_range = ValueRange(image.low, image.high)
+    """Brings the images of the views to the model's size, once, into `file`; an equal file there is used as it is.
+
+    `constants` are columns of the vocabulary that hold the same for all of them: their image type.
+    """
     shape = (sum(map(len, views)), image.channels, image.rows, image.columns)
     if not shape[0]:
-        return TrainingSet(np.zeros(shape, image.dtype), vocabulary.encode([]), value_range)
+        return TrainingSet(np.zeros(shape, image.dtype), vocabulary.encode([]), image.value_range, phrases=phrases)
     # the fill of padding is the lowest value: black, or air
     key = digest_json([[view.pixels_digest for view in views], [image.rows, image.columns, image.dtype], fit])
     marker = file.with_suffix(".json")
@@ -215,13 +200,22 @@ def training_set(
             pixels.flush()
             del pixels
         write_json(marker, {"key": key})
-    names = vocabulary.names
-    columns = [column(views, name) for name in names]
-    rows = (
-        [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
-        if names
-        else [{}] * sum(map(len, views))
-    )
-    conditions = vocabulary.encode(rows)
+    conditions = vocabulary.encode(rows_of(views, vocabulary, constants))
     weights = balanced_weights(conditions, vocabulary, balance)
-    return TrainingSet(np.load(file, mmap_mode="r"), conditions, value_range, weights)
+    return TrainingSet(np.load(file, mmap_mode="r"), conditions, image.value_range, weights, phrases)
+
+
+def rows_of(
+    views: Sequence[Cohort], vocabulary: Vocabulary, constants: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """The vocabulary's columns of every image; a column that the views lack is None."""
+    total = sum(map(len, views))
+    columns = {
+        name: [constants[name]] * total
+        if constants and name in constants
+        else column(views, name)
+        if all(name in view.records.column_names for view in views)
+        else [None] * total
+        for name in vocabulary.names
+    }
+    return [{name: values[i] for name, values in columns.items()} for i in range(total)]
