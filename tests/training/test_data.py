@@ -4,13 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from synthcohort.core.cohort import Cohort, LabelColumn
-from synthcohort.core.errors import InputError
 from synthcohort.models.condition import Vocabulary
-from synthcohort.training.data import TrainingSet, balanced_weights, draw_batch, image_spec, open_cohorts, training_set
+from synthcohort.training.data import TrainingSet, balanced_weights, image_spec, training_set
 
 
 def prepared(path: Path, tmp_path: Path, size: int | None = 16) -> TrainingSet:
@@ -56,37 +54,8 @@ def test_balance_draws_rare_labels_at_the_rate_it_says(cohort_path: Path, tmp_pa
     assert balanced_weights(grades, vocabulary, 0.0) is None
 
 
-def test_batches_are_functions_of_their_step(cohort_path: Path, tmp_path: Path) -> None:
-    data = prepared(cohort_path, tmp_path)
-    first = draw_batch(data, 5, 8, seed=1, flip=True, label_dropout=0.5)
-    draw_batch(data, 6, 8, seed=1, flip=True, label_dropout=0.5)
-    again = draw_batch(data, 5, 8, seed=1, flip=True, label_dropout=0.5)
-    assert torch.equal(first[0], again[0])
-    assert torch.equal(first[1].nan_to_num(-1), again[1].nan_to_num(-1))
-    assert torch.equal(torch.rand(3, generator=first[2]), torch.rand(3, generator=again[2]))
-
-
-def test_flip_mirrors_about_half_and_only_when_asked(cohort_path: Path, tmp_path: Path) -> None:
-    data = prepared(cohort_path, tmp_path)
-    mirrored = 0
-    for step in range(20):
-        plain, _, _ = draw_batch(data, step, 8, seed=1, flip=False, label_dropout=0.0)
-        flipped, condition, _ = draw_batch(data, step, 8, seed=1, flip=True, label_dropout=0.0)
-        assert not condition.isnan().any()
-        assert torch.equal(plain, data.unit_images(data.batch_indices(step * 8, 8, 1)))
-        for a, b in zip(plain, flipped, strict=True):
-            mirrored += torch.equal(a.flip(2), b) and not torch.equal(a, b)
-    assert 55 < mirrored < 105
-
-
 def test_other_sizes_are_brought_to_one(make_cohort: Callable[..., Path], tmp_path: Path) -> None:
     data = prepared(make_cohort("large", size=24), tmp_path)
     assert data.pixels.shape[1:] == (1, 16, 16)
     assert data.pixels.dtype == np.uint8
     assert isinstance(data.pixels, np.memmap)
-
-
-def test_cohorts_with_other_labels_do_not_mix(make_cohort: Callable[..., Path]) -> None:
-    with pytest.raises(InputError) as caught:
-        open_cohorts([make_cohort("a", origin="synthetic"), make_cohort("b", roles=("control", "test"))])
-    assert len(caught.value.problems) == 2

@@ -11,17 +11,23 @@ EXAMPLES = (
     "synthcohort generate run --count 1000 --out synthetic",
     "synthcohort generate run --count 200 --where kl_grade=4 --out severe",
     "synthcohort generate run --count 500 --balance kl_grade --seed 7 --out balanced",
+    'synthcohort generate run --count 100 --prompt "A radiograph of the knee with severe osteoarthritis." --out words',
+    "synthcohort generate run --quotas quotas.toml --out filled",
 )
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder made by train")
-    parser.add_argument("--count", type=int, required=True, metavar="N", help="how many images")
+    parser.add_argument("--count", type=int, metavar="N", help="how many images (default 1000)")
     add_out(parser, "the synthetic cohort")
     parser.add_argument(
         "--where", action="append", default=[], metavar="COLUMN=VALUE", help="only this value; may be repeated"
     )
     parser.add_argument("--balance", metavar="COLUMN", help="the same number of each value of this label column")
+    parser.add_argument("--prompt", metavar="TEXT", help="what the images show, in words; the model needs text")
+    parser.add_argument(
+        "--quotas", type=Path, metavar="FILE", help="TOML list of [[quota]] tables: count, where, prompt, balance"
+    )
     parser.add_argument(
         "--seed", type=int, default=0, help="seed from which each image's own seed is derived (default 0)"
     )
@@ -30,6 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from synthcohort.generation import generate
+    from synthcohort.generation.quotas import read_quotas
 
     return generate(
         args.run,
@@ -39,4 +46,6 @@ def call(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
         count=args.count,
         where=pairs(args.where, "--where") or None,
         balance=args.balance,
+        prompt=args.prompt,
+        quotas=read_quotas(args.quotas) if args.quotas else None,
     ), 0

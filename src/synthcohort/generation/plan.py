@@ -7,7 +7,7 @@ import numpy as np
 
 from synthcohort.core.errors import InputError, Problem
 from synthcohort.core.seeds import rng
-from synthcohort.models.condition import Vocabulary
+from synthcohort.models.condition import PROMPT, Vocabulary
 
 
 def plan_conditions(
@@ -17,29 +17,35 @@ def plan_conditions(
     seed: int,
     where: Mapping[str, Any] | None = None,
     balance: str | None = None,
+    prompt: str | None = None,
 ) -> list[dict[str, Any]]:
-    """`count` conditions in the proportions of the training images, to within one image of each combination of labels.
+    """`count` conditions in the proportions of the training images, to within one image of each combination of columns.
 
-    `label_counts` is what training wrote: condition and count of each combination. `where` fixes columns; `balance`
-    gives each value of a column the same share. Raises InputError for unknown columns and values, and for a
-    combination that no training image has, naming what is allowed.
+    `label_counts` is what training wrote: condition and count of each combination. `where` fixes columns, numbers such
+    as age at any value; `balance` gives each value of a column the same share. With `prompt` the text says what is
+    shown, and columns that `where` does not fix are not said. Raises InputError for unknown columns and values, and for
+    a combination that no training image has, naming what is allowed.
     """
     if count < 1:
         raise InputError(Problem("count", str(count), "1 or more"))
-    fixed = vocabulary.check(where or {})
+    fixed = vocabulary.check({**(where or {}), **({PROMPT: prompt} if prompt else {})})
+    numbers = {c.label.name for c in vocabulary.columns if c.label.kind == "continuous"} | {PROMPT}
     chosen = [
-        (dict(item["condition"]), float(item["count"]))
+        ({**item["condition"], **fixed}, float(item["count"]))
         for item in label_counts
-        if all(item["condition"][name] == value for name, value in fixed.items())
+        if all(item["condition"][name] == value for name, value in fixed.items() if name not in numbers)
     ]
     if not chosen:
-        words = ", ".join(f"{name}={value}" for name, value in fixed.items())
+        words = ", ".join(f"{name}={value}" for name, value in fixed.items() if name not in numbers)
         raise InputError(
             Problem("where", f"no training image has {words}", remedy="ask for labels that occur together")
         )
     if balance is not None:
         chosen = _balanced(vocabulary, chosen, balance, fixed)
-    chosen.sort(key=lambda item: [_sort_key(item[0][name]) for name in vocabulary.names])
+    if prompt:
+        said = {*fixed, balance}
+        chosen = [({name: value for name, value in row.items() if name in said}, weight) for row, weight in chosen]
+    chosen.sort(key=lambda item: [_sort_key(item[0].get(name)) for name in vocabulary.names])
     edges = np.cumsum([weight for _, weight in chosen])
     points = (np.arange(count) + 0.5) * edges[-1] / count
     conditions = [chosen[i][0] for i in np.minimum(np.searchsorted(edges, points), len(chosen) - 1)]

@@ -1,6 +1,8 @@
 """A synthetic cohort from a trained run, in chunks that a kill can only lose one of."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +10,15 @@ import numpy as np
 
 from synthcohort.core.cohort_writer import CohortWriter
 from synthcohort.core.config import to_mapping
-from synthcohort.core.errors import Problem, Refused
+from synthcohort.core.errors import InputError, Problem, Refused
 from synthcohort.core.files import check_writable, digest_json, json_text, read_json, remove, write_json
 from synthcohort.core.progress import progress
 from synthcohort.generation.config import GenerateConfig
 from synthcohort.generation.plan import plan_conditions
+from synthcohort.generation.quotas import Quota, Unmet, plan_quotas
 from synthcohort.generation.screen import Screen, as_mappings, image_id, screened_chunk
-from synthcohort.imaging.intensity import ValueRange
+from synthcohort.models.checkpoint import ImageSpec
+from synthcohort.models.condition import PROMPT
 from synthcohort.models.generator import BATCH, Generator, load_generator
 
 CHUNK = 4 * BATCH
@@ -30,84 +34,151 @@ def generate(
     count: int | None = None,
     where: Mapping[str, Any] | None = None,
     balance: str | None = None,
+    prompt: str | None = None,
+    quotas: Sequence[Quota] | None = None,
 ) -> dict[str, Any]:
-    """Draws `count` images in the training images' label proportions, or as `where` and `balance` ask.
+    """Draws `count` images in the training images' proportions, or as `where`, `balance`, `prompt` or `quotas` ask.
 
     The cohort depends on the run, the settings and the seed alone: an interrupted call made again ends in equal bits.
-    Returns {cohort, count, screened_out}. Raises InputError for unknown columns or values, ArtifactError for an
-    unfinished run, Refused when most images are near copies of training images.
+    Returns {cohort, count, screened_out}, with quotas also {unmet}: those that gave fewer images than asked, and why.
+    Raises InputError for unknown columns, values or image types, ArtifactError for an unfinished run, Refused when most
+    images are near copies of training images.
     """
     run, out = Path(run), Path(out)
     generator = load_generator(run, config.sampling)
-    count = DEFAULT_COUNT if count is None else count
-    conditions = plan_conditions(
-        generator.spec.vocabulary, generator.facts["label_counts"], count, seed, where, balance
-    )
+    asked = Wanted.of(generator, seed, count, where, balance, prompt, quotas)
     check_writable(out)
-    value_range = ValueRange(generator.spec.image.low, generator.spec.image.high)
-    screen = Screen(run / "train_features", value_range) if config.screen else None
+    screen = Screen(run / "train_features", generator.spec.images) if config.screen else None
     provenance = {
-        "method": "class-conditional diffusion model in pixel space",
+        "method": METHODS[generator.spec.kind],
         "model_digest": generator.digest,
         "training": {k: generator.facts[k] for k in ("images_seen", "training_images", "steps", "seed", "cohorts")},
         "config": to_mapping(config),
         "seed": seed,
-        "count": count,
-        "where": dict(where or {}),
-        "balance": balance,
+        "count": len(asked.conditions),
+        **asked.said,
         "copy_thresholds": screen.thresholds if screen else None,
     }
-    labels = list(generator.labels.values())
-    writer = CohortWriter(out, config.name, "synthetic", labels, provenance, digest_json(provenance))
-    screened = _write_images(generator, screen, writer, conditions, config, seed)
+    writer = CohortWriter(
+        out, config.name, "synthetic", list(generator.labels.values()), provenance, digest_json(provenance)
+    )
+    screened = _write_images(generator, screen, writer, asked, config, seed)
     missing = sum(not item["replaced"] for item in screened)
-    if missing > count / 2:
+    if missing > len(asked.conditions) / 2:
         remove(writer.partial)
         raise Refused(
             Problem(
                 "generator",
-                f"{missing} of {count} images are near copies of training images, whatever the seed",
+                f"{missing} of {len(asked.conditions)} images are near copies of training images, whatever the seed",
                 remedy="train on more images, for a shorter time, or a smaller network",
             )
         )
-    report = {"thresholds": provenance["copy_thresholds"], "drawn": count + len(screened) - missing, "images": screened}
-    cohort = writer.finish(extra_files={"screened.json": json_text(report)}, screened=config.screen)
+    drawn = len(asked.conditions) + len(screened) - missing
+    report = {"thresholds": provenance["copy_thresholds"], "drawn": drawn, "images": screened}
+    unmet = asked.unmet_by([item["image_id"] for item in screened if not item["replaced"]])
+    extra = {"screened.json": json_text(report)}
+    if quotas:
+        extra["quotas.json"] = json_text({"unmet": unmet})
+    cohort = writer.finish(extra_files=extra, screened=config.screen)
     remove(out / NOTES)
-    return {"cohort": out.as_posix(), "count": len(cohort), "screened_out": len(screened)}
+    result = {"cohort": out.as_posix(), "count": len(cohort), "screened_out": len(screened)}
+    return {**result, "unmet": unmet} if quotas else result
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be drawn: a condition and an image type for each image, and what was asked in the user's words."""
+
+    conditions: list[dict[str, Any]]
+    images: list[ImageSpec]
+    said: dict[str, Any]
+    owners: list[int]  # the quota of each, from 1
+    unmet: list[Unmet]
+
+    @classmethod
+    def of(
+        cls,
+        generator: Generator,
+        seed: int,
+        count: int | None,
+        where: Mapping[str, Any] | None,
+        balance: str | None,
+        prompt: str | None,
+        quotas: Sequence[Quota] | None,
+    ) -> "Wanted":
+        vocabulary, counts = generator.spec.vocabulary, generator.facts["label_counts"]
+        owners: list[int] = []
+        unmet: list[Unmet] = []
+        if quotas:
+            if where or balance or prompt or count is not None:
+                raise InputError(
+                    Problem("quotas", "given together with count, where, balance or prompt", "one of them")
+                )
+            conditions, owners, unmet = plan_quotas(vocabulary, counts, quotas, seed)
+            said: dict[str, Any] = {"quotas": [to_mapping(quota) for quota in quotas]}
+        else:
+            count = DEFAULT_COUNT if count is None else count
+            if prompt:  # it may say the image type, and then the columns are that type's
+                where = {
+                    key: value
+                    for key, value in generator.completed({**(where or {}), PROMPT: prompt}).items()
+                    if key != PROMPT
+                }
+            conditions = plan_conditions(vocabulary, counts, count, seed, where, balance, prompt)
+            said = {"where": dict(where or {}), "balance": balance, "prompt": prompt}
+        completed = [generator.completed(condition) for condition in conditions]
+        return cls(completed, [generator.spec.image_of(condition) for condition in completed], said, owners, unmet)
+
+    def unmet_by(self, left_out: Sequence[str]) -> list[dict[str, Any]]:
+        """Quotas that gave fewer images than asked, those left out by the copy screen among the reasons."""
+        found = [asdict(item) for item in self.unmet]
+        lost = Counter(self.owners[int(name.rpartition("-")[2])] for name in left_out) if self.owners else Counter()
+        for number, missing in sorted(lost.items()):
+            asked = self.owners.count(number)
+            found.append(asdict(Unmet(number, asked, asked - missing, "too like training images, whatever the seed")))
+        return found
 
 
 def _write_images(
     generator: Generator,
     screen: Screen | None,
     writer: CohortWriter,
-    conditions: Sequence[Mapping[str, Any]],
+    wanted: Wanted,
     config: GenerateConfig,
     seed: int,
 ) -> list[dict[str, Any]]:
     """Draws, screens and stores chunk by chunk; a chunk's list of screened images is stored before its images count."""
     notes = writer.partial / NOTES
     notes.mkdir(exist_ok=True)
+    conditions = wanted.conditions
     chunks = [range(start, min(start + CHUNK, len(conditions))) for start in range(0, len(conditions), CHUNK)]
     finished = [chunk for chunk in chunks if _is_stored(chunk, notes / f"{chunk.start:09d}.json", writer.done)]
-    shared = _shared_facts(generator)
     with progress(len(conditions), "generate", start=sum(map(len, finished))) as advance:
         for chunk in chunks:
             if chunk in finished:
                 continue
 
-            def draw(wanted: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list[np.ndarray]:
-                return list(generator.draw(wanted, seeds))
+            def draw(asked: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list[np.ndarray]:
+                return list(generator.draw(asked, seeds))
 
-            kept, out = screened_chunk(draw, screen, chunk, [conditions[n] for n in chunk], seed, config.tries)
+            kept, out = screened_chunk(
+                draw, screen, chunk, [conditions[n] for n in chunk], seed, config.tries,
+                [wanted.images[n].name for n in chunk],
+            )  # fmt: skip
             write_json(notes / f"{chunk.start:09d}.json", as_mappings(out))
             for number, (image, image_seed) in sorted(kept.items()):
                 name = image_id(number)
                 if name not in writer.done:
                     own = {"image_id": name, "patient_id": name, "group_id": name, "seed": image_seed}
-                    writer.add(image, {**own, **shared, **conditions[number]})
+                    writer.add(image, {**own, **facts_of(wanted.images[number]), **_columns(conditions[number])})
             writer.flush()
             advance(len(chunk))
     return [item for file in sorted(notes.glob("*.json")) for item in read_json(file)]
+
+
+def _columns(condition: Mapping[str, Any]) -> dict[str, Any]:
+    """A condition as columns of a record: a prompt is the caption, and what was not said is absent."""
+    return {"caption" if name == PROMPT else name: value for name, value in condition.items() if value is not None}
 
 
 def _is_stored(chunk: Sequence[int], note: Path, done: set[str]) -> bool:
@@ -118,8 +189,14 @@ def _is_stored(chunk: Sequence[int], note: Path, done: set[str]) -> bool:
     return all(image_id(number) in done or image_id(number) in left_out for number in chunk)
 
 
-def _shared_facts(generator: Generator) -> dict[str, Any]:
-    """What was the same for all training images and so holds for the synthetic ones."""
-    image = generator.image
+def facts_of(image: ImageSpec) -> dict[str, Any]:
+    """What was the same for all training images of a type and so holds for the synthetic ones."""
     names = ("bits_stored", "modality", "body_part", "view", "window_center", "window_width", "pixel_spacing_mm")
-    return {name: image[name] for name in names if image[name] is not None}
+    known = to_mapping(image)
+    return {name: known[name] for name in names if known[name] is not None}
+
+
+METHODS = {
+    "pixel": "diffusion model in pixel space, conditioned on labels and text",
+    "latent": "diffusion model in the latent space of an autoencoder, conditioned on labels and text",
+}

@@ -71,6 +71,11 @@ class ModelSpec:
         return self.images[0]
 
     @property
+    def kind(self) -> str:
+        """Where it works: `pixel` or `latent` space."""
+        return "pixel"
+
+    @property
     def channels(self) -> int:
         """Of the network: gray images of a model that also makes color ones are repeated, and averaged back."""
         return max(image.channels for image in self.images)
