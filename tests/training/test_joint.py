@@ -35,7 +35,8 @@ def write_eyes(path: Path, count: int = 24, label: LabelColumn | None = None) ->
         record = {
             "image_id": f"e{n:03d}", "patient_id": f"q{n:03d}", "group_id": f"q{n:03d}",
             "split": "train" if n % 3 else "validation", label.name: label.values[n % len(label.values)],
-            "bits_stored": 8, "modality": "OP", "body_part": "EYE", "sex": ("F", "M", None)[n // 3 % 3], "age": 40.0 + n,
+            "bits_stored": 8, "modality": "OP", "body_part": "EYE",
+            "sex": ("F", "M", None)[n // 3 % 3], "age": 40.0 + n,
             "caption": "left eye" if n % 2 else None, "phrasings": ["left eye", "eye, L"] if n % 2 else None,
         }  # fmt: skip
         writer.add(pixels, record)
