@@ -20,7 +20,11 @@ from torch import Tensor
 from synthcohort.core.errors import ArtifactError, ConfigError, Problem
 from synthcohort.core.files import digest_file, digest_json
 from synthcohort.models.bert import Shape, forward, read_shape, read_weights
+from synthcohort.models.text_sides import mirrored
+from synthcohort.models.text_table import TextTable, text_table
 from synthcohort.models.wordpiece import WordPiece, load_wordpiece
+
+__all__ = ["LENGTH", "PACKAGED", "TextEncoder", "TextTable", "load_text_encoder", "mirrored", "text_table"]
 
 PACKAGED = "packaged"
 LENGTH = 64  # tokens; captions of eleven cohorts have 8 to 58 (docs/experiments/2026-11-25-text-encoder.md)
