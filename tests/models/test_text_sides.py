@@ -38,7 +38,10 @@ def test_what_is_no_side_stays(text: str):
     assert mirrored(text) == text
 
 
-WORDS = ["left", "right", "Left", "RIGHT", "L", "R", "l", "OD", "OS", "os", "oculus", "Oculus", "dexter", "SINISTER", "R-R", "L-spine", "angle", "2", "RLL", "O.S.", "levocardia", "x"]
+WORDS = [
+    "left", "right", "Left", "RIGHT", "L", "R", "l", "OD", "OS", "os", "oculus", "Oculus", "dexter", "SINISTER", "R-R",
+    "L-spine", "angle", "2", "RLL", "O.S.", "levocardia", "x",
+]  # fmt: skip
 
 
 @given(st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(["", " ", "-", ". ", "/", "'", "\n", "é", "_"]))))
