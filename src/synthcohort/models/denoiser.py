@@ -155,7 +155,7 @@ class UNet(nn.Module):
             if level < len(self.up):
                 h = self.join[level](torch.cat([self.up[level](h), skips[level]], dim=1))
             h = self._run(self.decoder[level], h, embedding, attended)
-        return from_patches(self.head(F.silu(self.norm(h))), self.config.patch)
+        return from_patches(self.head(self.norm(h, silu=True)), self.config.patch)
 
     def _run(self, stage: nn.Module, h: Tensor, embedding: Tensor, attended: tuple[Tensor, ...]) -> Tensor:
         assert isinstance(stage, nn.ModuleList)

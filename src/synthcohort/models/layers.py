@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from synthcohort.models.norm import GroupNorm
+
 FEW_TOKENS = 256  # up to here plain products are several times faster on a CPU than the fused kernel
 
 
@@ -33,10 +35,10 @@ def channels_last(network: nn.Module) -> nn.Module:
     return network
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
+def group_norm(channels: int) -> GroupNorm:
     """Group normalization with at least four channels in a group."""
     groups = next(g for g in range(min(16, max(1, channels // 4)), 0, -1) if channels % g == 0)
-    return nn.GroupNorm(groups, channels)
+    return GroupNorm(groups, channels)
 
 
 def zero_(module: nn.Module) -> nn.Module:
@@ -95,10 +97,9 @@ class ResidualBlock(nn.Module):
         self.conv2 = zero_(convolution(dimensions, channels, channels, 3))
 
     def forward(self, x_BCX: Tensor, embedding_BE: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x_BCX)))
-        scale, shift = self.film(embedding_BE).view(len(h), -1, *[1] * (h.ndim - 2)).chunk(2, dim=1)
-        h = torch.addcmul(shift, self.norm2(h), 1 + scale)
-        return x_BCX + self.conv2(self.dropout(F.silu(h)))
+        h = self.conv1(self.norm1(x_BCX, silu=True))
+        scale, shift = self.film(embedding_BE).chunk(2, dim=1)
+        return x_BCX + self.conv2(self.dropout(self.norm2(h, scale, shift, silu=True)))
 
 
 class Attention(nn.Module):
