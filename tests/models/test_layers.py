@@ -22,12 +22,12 @@ from synthcohort.models.layers import (
 
 def test_attention_is_the_reference_at_few_and_many_tokens() -> None:
     torch.manual_seed(0)
-    for tokens in (16, 300):
+    for tokens in (16, 300, 1100):
         q, k, v = torch.randn(3, 2, 4, tokens, 8)
         torch.testing.assert_close(attend(q, k, v), F.scaled_dot_product_attention(q, k, v), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("pixels", [9, 300])
+@pytest.mark.parametrize("pixels", [9, 300, 1100])
 def test_masked_tokens_count_for_nothing(pixels: int) -> None:
     torch.manual_seed(0)
     q, k, v = torch.randn(2, 4, pixels, 8), torch.randn(2, 4, 7, 8), torch.randn(2, 4, 7, 8)

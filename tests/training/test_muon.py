@@ -42,6 +42,7 @@ def test_hidden_matrices_go_to_muon_and_the_rest_to_adam() -> None:
         {
             "stem": nn.Conv2d(32, 64, 3),
             "hidden": nn.Conv2d(64, 64, 3),
+            "volumes": nn.Conv3d(64, 64, 3),
             "thin": nn.Linear(64, 8),
             "norm": nn.GroupNorm(4, 64),
             "table": nn.Embedding(64, 64),
@@ -49,5 +50,5 @@ def test_hidden_matrices_go_to_muon_and_the_rest_to_adam() -> None:
         }
     )
     hidden, rest = split_parameters(network, ends=("stem", "head"))
-    assert [id(p) for p in hidden] == [id(network["hidden"].weight)]
+    assert [id(p) for p in hidden] == [id(network["hidden"].weight), id(network["volumes"].weight)]
     assert len(hidden) + len(rest) == len(list(network.parameters()))

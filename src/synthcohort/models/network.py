@@ -4,8 +4,9 @@ from torch import nn
 
 from synthcohort.models.condition import Vocabulary
 from synthcohort.models.denoiser import NetworkConfig, UNet
+from synthcohort.models.transformer import Transformer, TransformerConfig
 
-AnyConfig = NetworkConfig
+AnyConfig = NetworkConfig | TransformerConfig
 
 
 def architecture_of(config: AnyConfig) -> str:
@@ -18,5 +19,5 @@ def build_network(config: AnyConfig, size: tuple[int, ...], channels: int, vocab
     return NETWORKS[architecture_of(config)](config, size, channels, vocabulary)
 
 
-NETWORKS: dict[str, type[nn.Module]] = {"unet": UNet}
-CONFIGS: dict[str, type[AnyConfig]] = {"unet": NetworkConfig}
+NETWORKS: dict[str, type[nn.Module]] = {"unet": UNet, "transformer": Transformer}
+CONFIGS: dict[str, type[AnyConfig]] = {"unet": NetworkConfig, "transformer": TransformerConfig}

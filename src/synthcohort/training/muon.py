@@ -60,6 +60,6 @@ def split_parameters(network: nn.Module, ends: tuple[str, ...]) -> tuple[list[nn
     for path, module in network.named_modules():
         for parameter in module.parameters(recurse=False):
             sides = min(parameter.flatten(1).shape) if parameter.ndim >= 2 else 0
-            inner = isinstance(module, (nn.Conv2d, nn.Linear)) and not path.endswith(ends)
+            inner = isinstance(module, (nn.Conv2d, nn.Conv3d, nn.Linear)) and not path.endswith(ends)
             (hidden if inner and sides >= SMALLEST_SIDE else rest).append(parameter)
     return hidden, rest
