@@ -13,6 +13,7 @@ from synthcohort.models.layers import (
     attend,
     from_patches,
     group_norm,
+    head_count,
     padding_bias,
     resized,
     sinusoid,
@@ -51,6 +52,11 @@ def test_residual_branches_start_as_the_identity(size: tuple[int, ...]) -> None:
     assert torch.equal(Attention(16, size)(x), x)
     context, bias = torch.randn(2, 5, 8), torch.zeros(2, 1, 1, 5)
     assert torch.equal(CrossAttention(16, 8, dimensions)(x, context, bias), x)
+
+
+def test_any_width_has_heads() -> None:
+    assert [head_count(channels, 64) for channels in (16, 64, 224, 256, 324)] == [1, 1, 2, 4, 4]
+    assert Attention(224, (2, 2))(torch.randn(1, 224, 2, 2)).shape == (1, 224, 2, 2)
 
 
 def test_down_and_up_halve_and_double() -> None:

@@ -104,6 +104,11 @@ class ResidualBlock(nn.Module):
         return x_BCX + self.conv2(self.dropout(self.norm2(h, scale, shift, silu=True)))
 
 
+def head_count(channels: int, head_width: int) -> int:
+    """How many heads of at least this width the channels divide into."""
+    return next(count for count in range(max(1, channels // head_width), 0, -1) if channels % count == 0)
+
+
 class Attention(nn.Module):
     """Self-attention over all pixels, with a learned position: patients lie in the scanner the same way.
 
@@ -112,7 +117,7 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, size: tuple[int, ...], head_width: int = 64) -> None:
         super().__init__()
-        self.heads = max(1, channels // head_width)
+        self.heads = head_count(channels, head_width)
         self.norm = group_norm(channels)
         self.position = nn.Parameter(torch.zeros(1, channels, *size))
         self.qkv = convolution(len(size), channels, 3 * channels, 1)
@@ -133,7 +138,7 @@ class CrossAttention(nn.Module):
 
     def __init__(self, channels: int, context_width: int, dimensions: int = 2, head_width: int = 64) -> None:
         super().__init__()
-        self.heads = max(1, channels // head_width)
+        self.heads = head_count(channels, head_width)
         self.norm = group_norm(channels)
         self.query = convolution(dimensions, channels, channels, 1)
         self.key_value = nn.Linear(context_width, 2 * channels)
