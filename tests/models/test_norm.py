@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from synthcohort.models.norm import GroupNorm
+from synthcohort.models.norm import GroupNorm, normalized_by_torch
 
 
 def norm(channels: int = 16, groups: int = 4) -> GroupNorm:
@@ -68,3 +68,10 @@ def test_a_constant_image_gives_the_offset() -> None:
     layer = norm()
     out = layer(torch.full((2, 16, 8, 8), 100.0))
     torch.testing.assert_close(out, layer.bias.detach()[None, :, None, None].expand_as(out), atol=0.05, rtol=0)
+
+
+def test_other_devices_get_the_same() -> None:
+    layer, x, (scale, shift) = norm(), torch.randn(3, 16, 8, 8), torch.randn(2, 3, 16)
+    gain, offset = layer.weight * (1 + scale), layer.bias * (1 + scale) + shift
+    theirs = normalized_by_torch(x, gain, offset, layer.num_groups, layer.eps, True)
+    torch.testing.assert_close(theirs, layer(x, scale, shift, silu=True), atol=2e-5, rtol=1e-4)
