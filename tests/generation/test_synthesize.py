@@ -129,7 +129,7 @@ def test_near_copies_are_replaced_listed_and_never_written(
     planted = Cohort.open(tmp_path / "plain")
     seeds, images = planted.column("seed"), [planted.image(i) for i in range(COUNT)]
 
-    def near_copies(self: Screen, drawn: Any) -> np.ndarray:
+    def near_copies(self: Screen, drawn: Any, types: Any) -> np.ndarray:
         """Images 5 and 140 of the plain cohort are called copies."""
         bad = [images[5], images[140]]
         return np.array([0.97 if any(np.array_equal(image, b) for b in bad) else np.nan for image in drawn])
@@ -151,7 +151,7 @@ def test_near_copies_are_replaced_listed_and_never_written(
 
 
 def test_a_generator_of_copies_is_refused(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Screen, "near_copies", lambda self, drawn: np.full(len(drawn), 0.99))
+    monkeypatch.setattr(Screen, "near_copies", lambda self, drawn, types: np.full(len(drawn), 0.99))
     with pytest.raises(Refused, match="near copies"):
         generate(run, tmp_path / "out", CONFIG, count=8)
     assert not list(tmp_path.glob("out*"))

@@ -6,16 +6,28 @@ from typing import Any
 
 from synthcohort.cli.options import add_config, add_out, section
 
-SUMMARY = "train a generator on the training patients of a cohort; the same command again goes on where it stopped"
+SUMMARY = "train a generator on the training patients of cohorts; the same command again goes on where it stopped"
 EXAMPLES = (
     "synthcohort train cohort --out run",
     "synthcohort train cohort --out run --config configs/knee_xray.toml --set train.images=50000",
+    "synthcohort train knees chests fundi --out joint --set train.text=packaged --set train.flip=false",
+    "synthcohort train rare_disease --from joint --out tuned --set train.images=20000",
+    "torchrun --nproc-per-node 2 -m synthcohort train cohort --out run",
 )
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cohorts", type=Path, nargs="+", metavar="COHORT", help="cohort folder made by ingest")
+    parser.add_argument(
+        "cohorts",
+        type=Path,
+        nargs="+",
+        metavar="COHORT",
+        help="cohort folders made by ingest; several kinds of image train one model",
+    )
     add_out(parser, "the run")
+    parser.add_argument(
+        "--from", dest="start", type=Path, metavar="RUN", help="start from the weights of this finished run"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the training (default 0)")
     add_config(parser)
 
@@ -23,4 +35,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def call(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from synthcohort.training import train
 
-    return train(args.cohorts, args.out, section(args, "train"), args.seed), 0
+    return train(args.cohorts, args.out, section(args, "train"), args.seed, args.start), 0

@@ -127,7 +127,7 @@ class Wanted:
             conditions = plan_conditions(vocabulary, counts, count, seed, where, balance, prompt)
             said = {"where": dict(where or {}), "balance": balance, "prompt": prompt}
         completed = [generator.completed(condition) for condition in conditions]
-        return cls(completed, [generator.spec.image_of(condition) for condition in completed], said, owners, unmet)
+        return cls(completed, [generator.image_of(condition) for condition in completed], said, owners, unmet)
 
     def unmet_by(self, left_out: Sequence[str]) -> list[dict[str, Any]]:
         """Quotas that gave fewer images than asked, those left out by the copy screen among the reasons."""

@@ -22,6 +22,7 @@ from synthcohort.models.denoiser import Denoiser
 
 if TYPE_CHECKING:
     from synthcohort.models.text import TextEncoder
+    from synthcohort.models.text_type import TypeGuess
 
 # Every batch has this size, filled up with repeats: other sizes take other kernels, which round differently.
 BATCH = 32
@@ -42,6 +43,7 @@ class Generator:
         self.denoiser, self.spec = denoiser, spec
         self.sampling = sampling or SamplingConfig()
         self.facts, self.digest = dict(facts or {}), digest
+        self._types: dict[str, str] = {}  # of prompts
 
     @property
     def device(self) -> torch.device:
@@ -78,14 +80,36 @@ class Generator:
             )
         return encoder
 
+    @cached_property
+    def _guess(self) -> "TypeGuess":
+        from synthcohort.models.text_type import TypeGuess
+
+        names = tuple(image.name for image in self.spec.images)
+        known = self.facts.get("type_guess")
+        return TypeGuess.from_mapping(known) if known else TypeGuess.fit(dict.fromkeys(names, ()), {})
+
+    def _type_of(self, prompt: str) -> str:
+        """The image type that a prompt speaks of. Raises InputError when it speaks of none or of several."""
+        if prompt not in self._types:
+            self._types[prompt] = self._guess.guess(prompt, self.text)
+        return self._types[prompt]
+
     def completed(self, condition: Mapping[str, Any]) -> dict[str, Any]:
-        """The condition, checked, with the image type that its prompt speaks of where it names none itself."""
+        """The condition, checked, with the image type that its prompt speaks of where it does not say one itself.
+
+        An image type of None is left so: the prompt then says only what shape the image has.
+        """
         checked = self.spec.vocabulary.check(condition)
+        if len(self.spec.images) > 1 and IMAGE_TYPE not in checked and checked.get(PROMPT):
+            checked[IMAGE_TYPE] = self._type_of(checked[PROMPT])
         return checked
 
     def image_of(self, condition: Mapping[str, Any]) -> ImageSpec:
         """The image type of a condition. Raises InputError when neither it nor its prompt says which."""
-        return self.spec.image_of(self.completed(condition))
+        checked = self.completed(condition)
+        if len(self.spec.images) > 1 and checked.get(IMAGE_TYPE) is None and checked.get(PROMPT):
+            checked[IMAGE_TYPE] = self._type_of(checked[PROMPT])
+        return self.spec.image_of(checked)
 
     def condition(self, conditions: Sequence[Mapping[str, Any]]) -> Condition:
         """What the denoiser is told. A column that is left out or None is not conditioned on; `prompt` is free text.
@@ -125,7 +149,7 @@ class Generator:
         if len(conditions) != len(seeds):
             raise ValueError(f"{len(conditions)} conditions for {len(seeds)} seeds")
         completed = [self.completed(condition) for condition in conditions]
-        images = [self.spec.image_of(condition) for condition in completed]
+        images = [self.image_of(condition) for condition in completed]
         return self._draw(completed, images, list(seeds))
 
     def _draw(

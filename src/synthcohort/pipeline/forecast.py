@@ -17,7 +17,7 @@ from synthcohort.core.seeds import rng
 from synthcohort.ingest import ingest
 from synthcohort.learning.fit import FitConfig, fit_classifier
 from synthcohort.models.checkpoint import ImageSpec, ModelSpec
-from synthcohort.models.condition import Vocabulary
+from synthcohort.models.condition import TextSpec, Vocabulary
 from synthcohort.models.generator import BATCH, Generator
 from synthcohort.pipeline.config import StudyConfig
 from synthcohort.pipeline.run import limit_threads
@@ -26,6 +26,7 @@ from synthcohort.training.diffusion import TrainingState
 PACKAGED_IMAGES_PER_SECOND = 45.0  # per core, 224 px (docs/experiments); not timed here, since loading it takes longer
 SECONDS_PER_FILE = 0.002  # decoding and writing (docs/experiments)
 ASSUMED_SIZE = 128  # when images keep their own sizes
+TEXT_WIDTH, TEXT_LENGTH = 384, 64  # of the packaged text encoder
 FIXED_MEMORY_MIB = 400  # tables, plots and libraries beyond what the timed steps load
 
 
@@ -76,9 +77,9 @@ def forecast(study: StudyConfig, source: Path | None) -> dict[str, Any]:
 def _measure(study: StudyConfig, size: int, channels: int) -> tuple[float, float, float]:
     """Seconds per training image, per drawn image, and per step of a classifier, timed on noise."""
     train = study.train
-    spec = ModelSpec(
-        train.network, ImageSpec(size, size, channels, "uint8", 0, 255), Vocabulary(), 0.5, train.precision
-    )
+    text = TextSpec("", "", TEXT_WIDTH, TEXT_LENGTH) if train.text else None
+    image = ImageSpec(size, size, channels, "uint8", 0, 255)
+    spec = ModelSpec(train.network, (image,), Vocabulary((), text, bool(train.augment)), 0.5, train.precision)
     state = TrainingState(spec, train, 0, 1000)
     batch = torch.rand(train.batch, channels, size, size) * 2 - 1
     generator = torch.Generator().manual_seed(0)

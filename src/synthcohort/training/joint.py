@@ -37,6 +37,7 @@ ATTRIBUTES: dict[str, LabelColumn] = {  # standard columns that an image can be 
 USUAL = ("sex", "age", "view")  # those that are taken unless the settings say otherwise
 AGE_STEP = 5  # ages are counted in steps of so many years
 SIDES = {"L": "R", "R": "L"}
+GUESS_CAPTIONS = 300  # of a type, of which its mean is made
 SPAN = 1024  # steps, and images of a group, that are shared out together
 
 
@@ -357,6 +358,18 @@ def _captions(record: tuple[str | None, list[str] | None]) -> list[str]:
     """The caption first, then its other phrasings."""
     caption, phrasings = record
     return list(dict.fromkeys(text for text in [caption, *(phrasings or [])] if text))
+
+
+def type_guess(types: Sequence[ImageType], encoder: "TextEncoder") -> dict[str, Any]:
+    """What tells which type a prompt speaks of, for model.json; no caption is in it."""
+    from synthcohort.models.text_type import TypeGuess
+
+    captions = {
+        kind.name: sorted({text for record in _records(kind.train) for text in _captions(record)}) for kind in types
+    }
+    chosen = {name: texts[:: max(1, len(texts) // GUESS_CAPTIONS)] for name, texts in captions.items()}
+    vectors = {name: encoder.sentences(texts) for name, texts in chosen.items() if texts}
+    return TypeGuess.fit(chosen, vectors).to_mapping()
 
 
 def draw_batch(data: JointSet, step: int, batch: int, seed: int, config: TrainConfig) -> Batch:
