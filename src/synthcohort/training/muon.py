@@ -25,7 +25,8 @@ def orthogonalized(matrix: Tensor, steps: int = 5) -> Tensor:
     x = x / (x.norm() + 1e-7)
     for _ in range(steps):
         gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        # a x + (b gram + c gram gram) x, with the sums inside the products: a third faster, and rounded less often
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.T if transposed else x).to(matrix.dtype)
 
 
