@@ -15,6 +15,7 @@ from synthcohort.core.run import RunFolder
 from synthcohort.models.checkpoint import load_checkpoint, load_tensors
 from synthcohort.models.generator import load_generator
 from synthcohort.training import diffusion as loop
+from synthcohort.training import state as state_module
 from synthcohort.training import train
 from synthcohort.training.config import TrainConfig
 from synthcohort.training.diffusion import TrainingState, rate_factor
@@ -37,12 +38,17 @@ def test_run_folder_holds_model_log_and_features_but_no_pixels(
     assert result == {"run": (tmp_path / "run").as_posix(), "images_seen": 48, "resumed": False}
     progress = [line for line in RunFolder.read(tmp_path / "run").read_log() if line["event"] == "progress"]
     assert [line["images_seen"] for line in progress] == [16, 32, 48]
-    assert all(line["loss"] > 0 and 0 < line["validation_loss"] < 3 for line in progress)
+    assert all(line["loss"] > 0 for line in progress)
+    looks = [line for line in RunFolder.read(tmp_path / "run").read_log() if line["event"] == "watch"]
+    assert [line["step"] for line in looks] == [3, 6]
+    assert all(0 < line[f"{role}_loss"] < 3 for line in looks for role in ("training", "validation"))
+    assert all(line["copies"] == 0 and line["drawn"] == 28 for line in looks)
     assert (tmp_path / "run" / "samples.png").read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "run" / "data").exists()
     generator = load_generator(tmp_path / "run")
     assert generator.image["modality"] == "DX"
     assert generator.facts["images_seen"] == 48
+    assert generator.facts["chosen"]["step"] == 6
     assert sum(item["count"] for item in generator.facts["label_counts"]) == generator.facts["training_images"]
     assert train([cohort_path], tmp_path / "run", config, seed=1)["resumed"]
 
@@ -85,8 +91,8 @@ def test_a_kill_while_the_checkpoint_is_written_leaves_the_old_one(
             raise KeyboardInterrupt
         save(folder, step, tensors, facts)  # type: ignore[arg-type]
 
-    save = loop.save_checkpoint
-    monkeypatch.setattr(loop, "save_checkpoint", killed)
+    save = state_module.save_checkpoint
+    monkeypatch.setattr(state_module, "save_checkpoint", killed)
     with pytest.raises(KeyboardInterrupt):
         train([cohort_path], tmp_path / "run", config, seed=1)
     found = load_checkpoint(tmp_path / "run" / "checkpoint")
@@ -106,12 +112,12 @@ def test_seed_and_config_decide_the_run(cohort_path: Path, config: TrainConfig, 
 
 
 def test_training_learns(cohort_path: Path, config: TrainConfig, tmp_path: Path) -> None:
-    config = dataclasses.replace(config, images=800, checkpoint_images=800, log_images=200, batch=16)
+    config = dataclasses.replace(config, images=1600, checkpoint_images=1600, log_images=400, batch=16)
     train([cohort_path], tmp_path / "run", config, seed=0)
     losses = [
         line["validation_loss"] for line in RunFolder.read(tmp_path / "run").read_log() if "validation_loss" in line
     ]
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < min(0.85, losses[0])  # 1 is a network that always answers 0
 
 
 def test_minutes_choose_the_images_once(

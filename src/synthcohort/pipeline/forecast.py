@@ -79,7 +79,7 @@ def _measure(study: StudyConfig, size: int, channels: int) -> tuple[float, float
     train = study.train
     text = TextSpec("", "", TEXT_WIDTH, TEXT_LENGTH) if train.text else None
     image = ImageSpec(size, size, channels, "uint8", 0, 255)
-    spec = ModelSpec(train.network, (image,), Vocabulary((), text, bool(train.augment)), 0.5, train.precision)
+    spec = ModelSpec(train.denoiser, (image,), Vocabulary((), text, bool(train.augment)), 0.5, train.precision)
     state = TrainingState(spec, train, 0, 1000)
     batch = torch.rand(train.batch, channels, size, size) * 2 - 1
     generator = torch.Generator().manual_seed(0)

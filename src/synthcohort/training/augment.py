@@ -46,8 +46,8 @@ def draw_changes(count: int, probability: float, mirror: bool, generator: torch.
 def change(images: Tensor, changes: Tensor) -> Tensor:
     """Does what `changes` [B, 8] say to images [B, C, H, W] or [B, C, D, H, W] in about [-1, 1], slices all alike.
 
-    One bicubic interpolation for all moves; what comes into view is mirrored at the border. Images without a change come
-    back bit by bit. A move shrinks at most to 0.79, which needs no low-pass.
+    One bicubic interpolation for all moves; what comes into view is mirrored at the border. Images without a change
+    come back bit by bit. A move shrinks at most to 0.79, which needs no low-pass.
     """
     x = images.flatten(1, -3)  # slices move like channels
     x = torch.where(changes[:, MIRROR, None, None, None] > 0, x.flip(3), x)

@@ -6,7 +6,9 @@ from typing import Literal
 from synthcohort.core.errors import ConfigError, Problem
 from synthcohort.imaging.geometry import FITS, Fit
 from synthcohort.models.denoiser import NetworkConfig, Precision
+from synthcohort.models.transformer import TransformerConfig
 
+ARCHITECTURES = ("unet", "transformer")
 OBJECTIVES = ("edm", "flow")
 WIDEST_AVERAGE = 0.25  # relative width; a uniform average over all of training has 0.289
 
@@ -24,7 +26,9 @@ class TrainConfig:
                        where they vary, () none
     text               captions to condition on: "packaged" for the text encoder that comes along, or the folder of
                        another one; None leaves captions aside
-    network            size of the network
+    architecture       unet, or transformer (over patches)
+    network            size of the U-Net
+    transformer        size of the transformer
     batch              images per step, over all processes and pieces
     accumulate         pieces that each process's part of a batch is computed in: less memory, the same step
     muon_rate          highest rate of Muon, which moves the hidden weights
@@ -62,7 +66,9 @@ class TrainConfig:
     labels: tuple[str, ...] | None = None
     attributes: tuple[str, ...] | None = None
     text: str | None = None
+    architecture: Literal["unet", "transformer"] = "unet"
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
     batch: int = 64
     accumulate: int = 1
     muon_rate: float = 0.02
@@ -88,6 +94,11 @@ class TrainConfig:
     log_images: int = 4_000
     checkpoint_images: int = 8_000
 
+    @property
+    def denoiser(self) -> NetworkConfig | TransformerConfig:
+        """The settings of the network that is trained."""
+        return self.transformer if self.architecture == "transformer" else self.network
+
     def __post_init__(self) -> None:
         sides = self.size if isinstance(self.size, tuple) else (self.size or 8,)
         average = self.average if isinstance(self.average, (int, float)) else 0.05
@@ -96,6 +107,7 @@ class TrainConfig:
             ("minutes", self.minutes is None or self.minutes > 0, "more than 0"),
             ("size", min(sides) >= 8, "8 or more"),
             ("fit", self.fit in FITS, ", ".join(FITS)),
+            ("architecture", self.architecture in ARCHITECTURES, ", ".join(ARCHITECTURES)),
             ("batch", self.batch >= 1, "1 or more"),
             ("accumulate", 1 <= self.accumulate <= self.batch, "1 up to train.batch"),
             ("learning_rate", self.learning_rate > 0, "more than 0, for example 0.001"),

@@ -1,265 +1,345 @@
 """The training of a diffusion model, in one visible loop.
 
 A run of S steps is a function of (cohorts, config, seed): step s draws its images, noise levels and noise from seeds
-that name s, so a checkpoint holds weights, their average, the optimizer, the number of steps done and nothing random.
+that name s, so a checkpoint holds weights, their averages, the optimizer, the number of steps done and nothing random.
 """
 
+import errno
 import math
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from synthcohort.core.cohort import Cohort
 from synthcohort.core.config import to_mapping
-from synthcohort.core.errors import ArtifactError, Problem, TrainingError
-from synthcohort.core.files import check_writable, remove, write_atomic
+from synthcohort.core.errors import Problem, TrainingError
+from synthcohort.core.files import check_writable, digest_json, remove, write_atomic
 from synthcohort.core.progress import progress
 from synthcohort.core.run import RunFolder
 from synthcohort.core.seeds import seed_from
-from synthcohort.diffusion.precondition import add_noise, denoising_error
-from synthcohort.diffusion.schedule import lognormal_sigmas, stratified_uniform
 from synthcohort.learning.search import build_index
-from synthcohort.models.checkpoint import ModelSpec, load_checkpoint, save_checkpoint, save_model
-from synthcohort.models.condition import Vocabulary
+from synthcohort.models.checkpoint import ModelSpec, load_model, save_model
+from synthcohort.models.condition import TextSpec
+from synthcohort.models.transfer import start_weights
 from synthcohort.training.config import TrainConfig
-from synthcohort.training.data import (
-    TrainingSet,
-    chosen_labels,
-    column,
+from synthcohort.training.ema import TRACKED, stored_average
+from synthcohort.training.joint import (
+    ImageType,
+    JointSet,
     draw_batch,
-    image_spec,
-    open_cohorts,
-    training_set,
+    image_specs,
+    joint_set,
+    label_counts,
+    open_types,
+    type_guess,
+    vocabulary_of,
 )
-from synthcohort.training.ema import average_decay, update_average
-from synthcohort.training.muon import Muon, split_parameters
-from synthcohort.training.watch import sample_sheet, validation_loss
+from synthcohort.training.parallel import Workers, joined
+from synthcohort.training.state import TrainingState, rate_factor
+from synthcohort.training.watch import (
+    Watch,
+    WatchPoint,
+    best_width,
+    chosen_point,
+    copying,
+    sample_sheet,
+    warnings_of,
+    watch_steps,
+)
+
+if TYPE_CHECKING:
+    from synthcohort.models.text import TextEncoder
+
+__all__ = ["TrainingState", "rate_factor", "train"]
 
 MEASURED_STEPS = 6
+WIDTHS = (0.05, 0.075, 0.10, 0.13, 0.16)  # relative widths that average = "auto" chooses from
+LARGEST_ERROR = 0.1  # of a combination of stored averages that may still be chosen
 
 
-def train(cohorts: Sequence[Path], out: Path, config: TrainConfig, seed: int = 0) -> dict[str, Any]:
+def train(
+    cohorts: Sequence[Path], out: Path, config: TrainConfig, seed: int = 0, start: Path | None = None
+) -> dict[str, Any]:
     """Trains on the images with role `train`; goes on where an earlier call with the same arguments stopped.
 
-    Writes run/ (see ARCHITECTURE): run.json, log.jsonl, checkpoint/, model/, train_features/, samples.png.
-    Returns {run, images_seen, resumed}. Raises InputError for cohorts that cannot be trained on, ArtifactError when
-    `out` holds another run, TrainingError when the loss is not finite or memory runs out.
+    `start` is a finished run whose weights the training begins with. The same call on a finished run with another
+    `train.average` makes its model anew. Under torchrun all processes train one run together (see parallel).
+    Writes run/ (see ARCHITECTURE): run.json, log.jsonl, training.html, checkpoint/, averages/, model/, train_features/,
+    samples.png. Returns {run, images_seen, resumed}.
+    Raises InputError for cohorts that cannot be trained on, ArtifactError when `out` holds another run, TrainingError
+    when the loss is not finite, or memory or disk runs out.
     """
-    out = Path(out)
+    with joined() as workers, _explained(Path(out)):
+        return _train(cohorts, Path(out), config, seed, start, workers)
+
+
+def _train(
+    cohorts: Sequence[Path], out: Path, config: TrainConfig, seed: int, start: Path | None, workers: Workers
+) -> dict[str, Any]:
+    workers.check(config.batch)
     check_writable(out)
-    real = open_cohorts(cohorts)
-    views = [cohort.select(split="train") for cohort in real]
-    watched = [cohort.select(split="validation") for cohort in real]
-    image = image_spec(views, config.size, config.fit)
-    config.network.check_size(image.rows, image.columns)
-    labels = chosen_labels(real[0], config.labels)
-    vocabulary = Vocabulary.of(labels, {label.name: column(views, label.name) for label in labels})
+    types = open_types(cohorts)
+    images = image_specs(types, config)
+    encoder, text = _text(config)
+    vocabulary = vocabulary_of(types, config, text)
+    parent = load_model(start / "model") if start is not None else None
     # every error a setting or a cohort can cause has been raised by now: nothing half-made is left behind
-    asked = {"train": to_mapping(config), "seed": seed, "cohorts": [cohort.digest for cohort in real]}
-    run = RunFolder.open(out, "diffusion", asked)
-    if run.done:
+    asked = _asked(types, config, seed, parent[2] if parent else None)
+    if workers.main:
+        run = RunFolder.open(out, "diffusion", asked)
+    workers.agree(0)
+    if not workers.main:
+        run = RunFolder.read(out)
+    if run.done and run.info.get("average") == config.average:
         return {"run": out.as_posix(), "images_seen": run.info["images_seen"], "resumed": True}
-    data = training_set(out / "data" / "train.npy", views, image, config.fit, vocabulary, config.label_balance)
-    validation = training_set(out / "data" / "validation.npy", watched, image, config.fit, vocabulary)
-    spec = ModelSpec(config.network, image, vocabulary, data.std(), config.precision)
-    try:
-        if "steps" not in run.info:
-            run.update(steps=_steps(config, spec, data, seed))
-        state = TrainingState(spec, config, seed, run.info["steps"])
-        resumed = state.load(run.path / "checkpoint")
+    for turn in (True, False):  # the first process prepares what the others then find
+        if workers.main == turn:
+            views = [kind.train for kind in types]
+            data = joint_set(out / "data" / "train", views, images, vocabulary, config, encoder, config.label_balance)
+            watched = [kind.validation for kind in types]
+            validation = joint_set(out / "data" / "validation", watched, images, vocabulary, config, encoder)
+        workers.agree(0)
+    spec = ModelSpec(config.denoiser, images, vocabulary, data.std(), config.precision)
+    weights = None
+    if parent is not None:
+        spec = replace(spec, sigma_data=parent[1].sigma_data)  # what its weights were trained with
+        weights = start_weights(parent[0].state_dict(), parent[1], spec, seed_from("start", seed))
+    if workers.main:
+        _index(run, types)
+    if "steps" not in run.info:
+        steps = workers.agree(_steps(config, spec, data, seed, workers))
+        if workers.main:
+            run.update(steps=steps)
+        run.info["steps"] = steps
+    state = TrainingState(spec, config, seed, run.info["steps"], workers, weights)
+    resumed = state.load(run.path / "checkpoint")
+    watch = _watch(run, spec, data, validation, config, seed) if workers.main else None
+    if workers.main and not run.done:
         run.log("resume" if resumed else "start", step=state.step, steps=state.steps, images=len(data))
-        _loop(run, state, config, data, validation, seed)
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, MemoryError) or "alloc" in str(error).lower():
-            raise TrainingError(
-                Problem(
-                    "memory", "ran out while training", remedy="lower train.batch, train.size or train.network.channels"
-                )
-            ) from error
-        raise
-    _finish(run, state, views, watched, seed)
+    _loop(run, state, data, watch)
+    if watch is not None:
+        _finish(run, state, types, watch, encoder)
+    workers.agree(0)
     return {"run": out.as_posix(), "images_seen": state.images_seen, "resumed": resumed}
 
 
-class TrainingState:
-    """What a step changes: weights, their average, the optimizer, and how many steps are done."""
+def _text(config: TrainConfig) -> tuple[Any, TextSpec | None]:
+    """The text encoder that the settings ask for, and what model.json says of it."""
+    if config.text is None:
+        return None, None
+    from synthcohort.models.text import load_text_encoder
 
-    def __init__(self, spec: ModelSpec, config: TrainConfig, seed: int, steps: int) -> None:
-        self.spec, self.config, self.steps, self.step = spec, config, steps, 0
-        self.optimizers: list[tuple[float, torch.optim.Optimizer]]
-        with torch.random.fork_rng():
-            torch.manual_seed(seed_from("initial weights", seed))
-            self.denoiser = spec.build()
-            self.average = spec.build().eval().requires_grad_(False)
-        self.average.load_state_dict(self.denoiser.state_dict())
-        hidden, rest = split_parameters(self.denoiser, ends=("stem", "head"))
-        adam = torch.optim.AdamW(rest, lr=0.0, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
-        self.optimizers = [(config.learning_rate, adam)]
-        if hidden:
-            self.optimizers.append((config.muon_rate, Muon(hidden, lr=0.0)))
-
-    @property
-    def images_seen(self) -> int:
-        return self.step * self.config.batch
-
-    def update(self, images: Tensor, condition: Tensor, generator: torch.Generator) -> Tensor:
-        """One step; returns the mean weighted error before it. NaN is left for the caller to see."""
-        config, sigma_data = self.config, self.spec.sigma_data
-        sigma = lognormal_sigmas(stratified_uniform(len(images), generator), config.sigma_mean, config.sigma_std)
-        noisy = add_noise(images, torch.randn(images.shape, generator=generator), sigma)
-        denoised = self.denoiser(noisy, sigma, condition)
-        loss = denoising_error(denoised, images, sigma, sigma_data).mean()
-        loss.backward()
-        factor = rate_factor(self.step, self.steps, config.warmup, config.hold)
-        for rate, optimizer in self.optimizers:
-            optimizer.param_groups[0]["lr"] = rate * factor
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        self.step += 1
-        update_average(self.average.parameters(), self.denoiser.parameters(), average_decay(self.step, config.average))
-        return loss.detach()
-
-    def tensors(self) -> dict[str, Tensor]:
-        named = {f"weights.{name}": value for name, value in self.denoiser.state_dict().items()}
-        named |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
-        for k, (_, optimizer) in enumerate(self.optimizers):
-            for index, moments in optimizer.state_dict()["state"].items():
-                named |= {f"optimizer{k}.{index}.{name}": value for name, value in moments.items()}
-        return named
-
-    def save(self, folder: Path) -> None:
-        save_checkpoint(folder, self.step, self.tensors(), {"images_seen": self.images_seen})
-
-    def load(self, folder: Path) -> bool:
-        """Takes over the last whole checkpoint; False when there is none."""
-        found = load_checkpoint(folder)
-        if found is None:
-            return False
-        step, tensors, _ = found
-        try:
-            self.denoiser.load_state_dict(_part(tensors, "weights."))
-            self.average.load_state_dict(_part(tensors, "average."))
-            for k, (_, optimizer) in enumerate(self.optimizers):
-                moments: dict[int, dict[str, Tensor]] = {}
-                for name, value in _part(tensors, f"optimizer{k}.").items():
-                    index, _, moment = name.partition(".")
-                    moments.setdefault(int(index), {})[moment] = value
-                optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-                _restore_layout(optimizer)
-        except (RuntimeError, ValueError) as error:
-            raise ArtifactError(Problem(f"checkpoint {folder}", f"does not fit this run ({error})")) from error
-        self.step = step
-        return True
+    encoder = load_text_encoder(config.text)
+    return encoder, TextSpec(config.text, encoder.digest, encoder.width, encoder.length)
 
 
-def _restore_layout(optimizer: torch.optim.Optimizer) -> None:
-    """Gives loaded moments the memory layout of their weights, as in an unbroken run: files hold only the values."""
-    for weight, moments in optimizer.state.items():
-        for name, value in moments.items():
-            if value.shape == weight.shape:
-                moments[name] = torch.empty_like(weight).copy_(value)
+def _asked(
+    types: Sequence[ImageType], config: TrainConfig, seed: int, parent: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What makes a run this run and no other; the average is chosen afterwards."""
+    settings = {name: value for name, value in to_mapping(config).items() if name != "average"}
+    asked = {"train": settings, "seed": seed, "cohorts": [view.digest for kind in types for view in kind.train]}
+    return asked | ({"start": digest_json(parent)} if parent else {})
 
 
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+def _index(run: RunFolder, types: Sequence[ImageType]) -> None:
+    """The indexes of the training images, which the copy watch and the copy screen of generation search."""
+    for k, kind in enumerate(types):
+        for number, (view, validation) in enumerate(zip(kind.train, kind.validation, strict=True)):
+            folder = run.path / "train_features" / f"{k:02d}" / f"{number:02d}"
+            if not (folder / "index.json").exists():  # whole or absent, and of these cohorts: run.json says so
+                remove(folder)
+                build_index(view, folder, validation=validation)
 
 
-def rate_factor(step: int, steps: int, warmup: float, hold: float) -> float:
-    """Learning rate over its highest: up in a line, held, down to 0 at the last step as a cosine."""
-    up = min(1.0, (step + 1) / max(1.0, warmup * steps))
-    fallen = max(0.0, (step / steps - hold) / (1 - hold))
-    return up * 0.5 * (1 + math.cos(math.pi * fallen))
+def _watch(
+    run: RunFolder, spec: ModelSpec, data: JointSet, validation: JointSet, config: TrainConfig, seed: int
+) -> Watch:
+    return Watch(run.path / "averages", run.path / "train_features", spec, data, validation, config, seed)
 
 
-def _loop(
-    run: RunFolder, state: TrainingState, config: TrainConfig, data: TrainingSet, validation: TrainingSet, seed: int
-) -> None:
-    """From the step the state stands at to the last."""
+@contextmanager
+def _explained(out: Path) -> Iterator[None]:
+    """Memory and disks that run out, in words."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "alloc" in str(error).lower():
+            remedy = "raise train.accumulate, or lower train.batch, train.size or train.network.channels"
+            raise TrainingError(Problem("memory", "ran out while training", remedy=remedy)) from error
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            found = f"{error.strerror or 'no space left'} while writing the run"
+            remedy = "make room, then run the same command again: it goes on from its last checkpoint"
+            raise TrainingError(Problem(f"disk of {out}", found, remedy=remedy)) from error
+        raise
+
+
+def _loop(run: RunFolder, state: TrainingState, data: JointSet, watch: Watch | None) -> None:
+    """From the step the state stands at to the last; the process with the `watch` logs, saves and watches."""
+    config = state.config
     log_steps, save_steps = (max(1, round(n / config.batch)) for n in (config.log_images, config.checkpoint_images))
-    total, since, began = 0.0, 0, time.monotonic()
+    looks = set(watch_steps(config, state.steps, len(data.groups)))
+    total, since, began, aside = 0.0, 0, time.monotonic(), 0.0
     state.denoiser.train()
-    with progress(state.steps * config.batch, "train", start=state.images_seen) as advance:
+    bar = progress(state.steps * config.batch, "train", start=state.images_seen) if watch else nullcontext()
+    with bar as advance:
         while state.step < state.steps:
-            images, condition, generator = draw_batch(
-                data, state.step, config.batch, seed, config.flip, config.label_dropout
-            )
-            if config.network.dropout:
-                torch.manual_seed(seed_from("dropout", seed, state.step))
-            loss = float(state.update(images, condition, generator))
+            rate = state.rate
+            batch = draw_batch(data, state.step, config.batch, state.seed, config)
+            loss = float(state.update(batch.images, batch.condition, batch.generator))
             if not math.isfinite(loss):
                 raise TrainingError(
                     Problem(
                         f"training step {state.step}",
                         "the loss is not a finite number",
-                        remedy="lower train.learning_rate, or set train.precision=float32, and start a new run",
+                        remedy="lower train.learning_rate and train.muon_rate, or set train.clip=1.0 or "
+                        "train.precision=float32, and start a new run",
                     )
                 )
+            if watch is None:
+                continue
             total, since = total + loss, since + 1
             last = state.step == state.steps
             if last or state.step % log_steps == 0:
-                fields: dict[str, Any] = {
-                    "step": state.step,
-                    "images_seen": state.images_seen,
-                    "loss": total / since,
-                    "images_per_second": since * config.batch / (time.monotonic() - began),
-                }
-                if config.validation_images and len(validation):
-                    losses = validation_loss(state.average, validation, config.validation_images, config.batch, seed)
-                    fields["validation_loss"] = sum(losses.values()) / len(losses)
-                    fields["validation_loss_by_sigma"] = {str(sigma): value for sigma, value in losses.items()}
-                run.log("progress", **fields)
-                total, since, began = 0.0, 0, time.monotonic()
-            if last or state.step % save_steps == 0:
+                seconds = time.monotonic() - began - aside
+                run.log(
+                    "progress",
+                    step=state.step,
+                    images_seen=state.images_seen,
+                    loss=total / since,
+                    learning_rate=rate,
+                    images_per_second=since * config.batch / seconds if seconds > 0 else None,
+                )
+                total, since, began, aside = 0.0, 0, time.monotonic(), 0.0
+            if state.step in looks:
+                aside += _look(run, state, watch)
+            if last or state.step % save_steps == 0 or state.step in looks:
                 state.save(run.path / "checkpoint")
+            assert advance is not None
             advance(config.batch, loss=f"{loss:.3f}")
 
 
+def _look(run: RunFolder, state: TrainingState, watch: Watch) -> float:
+    """A watch point: averages stored, losses and copies measured, warnings said; returns the seconds it took."""
+    began = time.monotonic()
+    state.averages.store(run.path / "averages", state.step)
+    point, drawn = watch.look(state.average, state.step)
+    if drawn is not None:
+        write_atomic(run.path / "samples.png", drawn)
+    said = warnings_of([p for p in watch.points if p.step <= state.step], watch.control)
+    for text in said:
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+    seconds = time.monotonic() - began
+    run.log(
+        "watch",
+        step=point.step,
+        images_seen=point.images_seen,
+        training_loss=point.training,
+        validation_loss=point.validation,
+        training_loss_by_sigma=dict(point.training_loss),
+        validation_loss_by_sigma=dict(point.validation_loss),
+        gap=point.gap,
+        drawn=point.drawn,
+        copies=point.copies,
+        largest_similarity=point.largest,
+        control={"images": watch.control.images, "above": watch.control.above, "upper": watch.control.upper},
+        warnings=said,
+        seconds=seconds,
+    )
+    return seconds
+
+
 def _finish(
-    run: RunFolder, state: TrainingState, views: Sequence[Cohort], watched: Sequence[Cohort], seed: int
+    run: RunFolder, state: TrainingState, types: Sequence[ImageType], watch: Watch, encoder: "TextEncoder | None"
 ) -> None:
-    """The model, the features for the copy screen, the sample sheet; then the pixels made for training are removed."""
+    """The model of the chosen point and average, and its sheet; then the pixels made for training are removed."""
+    points = [
+        point for point in watch.points if point.step in watch_steps(state.config, state.steps, len(watch.train.groups))
+    ]
+    point = chosen_point(points, watch.control)
+    width, losses = _width(run, state, watch, point)
+    weights, error = _averaged(run, state, point.step, width)
+    state.average.load_state_dict(state.average.state_dict() | weights)
     facts = {
-        "images_seen": state.images_seen,
+        "images_seen": point.images_seen,
         "steps": state.steps,
-        "seed": seed,
-        "training_images": sum(map(len, views)),
-        "label_counts": label_counts(state.spec.vocabulary, views),
+        "seed": state.seed,
+        "training_images": sum(kind.count for kind in types),
+        "label_counts": label_counts(types, state.spec.vocabulary),
         "cohorts": run.info["config"]["cohorts"],
+        "chosen": _chosen(points, point, watch, width, error, losses),
+        "started_from": run.info["config"].get("start"),
+        "type_guess": type_guess(types, encoder) if encoder is not None and len(types) > 1 else None,
     }
     save_model(run.path / "model", state.spec, state.average.state_dict(), facts)
-    write_atomic(run.path / "samples.png", sample_sheet(state.average, state.spec, seed))
-    features = run.path / "train_features"
-    for number, (view, validation) in enumerate(zip(views, watched, strict=True)):
-        remove(features / f"{number:02d}")
-        build_index(view, features / f"{number:02d}", validation=validation)
+    write_atomic(run.path / "samples.png", sample_sheet(state.average, state.spec, state.seed))
     remove(run.path / "data")
-    run.update(done=True, images_seen=state.images_seen)
-    run.log("done", images_seen=state.images_seen)
+    run.update(done=True, images_seen=state.images_seen, average=state.config.average)
+    run.log("done", images_seen=state.images_seen, chosen_step=point.step, average=width)
 
 
-def label_counts(vocabulary: Vocabulary, views: Sequence[Cohort]) -> list[dict[str, Any]]:
-    """How often each combination of categorical labels occurs among the training images, most frequent first."""
-    names = [c.label.name for c in vocabulary.columns]
-    counts: dict[tuple[Any, ...], int] = {}
-    for row in zip(*(column(views, name) for name in names), strict=True) if names else [()] * sum(map(len, views)):
-        counts[row] = counts.get(row, 0) + 1
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], repr(item[0])))
-    return [{"condition": dict(zip(names, row, strict=True)), "count": count} for row, count in ordered]
+def _averaged(run: RunFolder, state: TrainingState, step: int, width: float) -> tuple[dict[str, Tensor], float]:
+    """The average of a width at a watch point: as it is tracked, or made of those that were stored."""
+    if step == state.step and width in TRACKED:
+        return {name: value.clone() for name, value in state.averages.of[width].items()}, 0.0
+    return stored_average(run.path / "averages", step, width)
 
 
-def _steps(config: TrainConfig, spec: ModelSpec, data: TrainingSet, seed: int) -> int:
+def _width(run: RunFolder, state: TrainingState, watch: Watch, point: WatchPoint) -> tuple[float, dict[str, float]]:
+    """The width that the settings name, or the one with the lowest validation loss, and the losses of those tried."""
+    if state.config.average != "auto":
+        return float(state.config.average), {}
+    trial = state.spec.build().eval().requires_grad_(False).to(state.workers.device)
+
+    def loss(width: float) -> float | None:
+        weights, error = _averaged(run, state, point.step, width)
+        if error > LARGEST_ERROR:
+            return None
+        trial.load_state_dict(trial.state_dict() | weights)
+        found = watch.losses(trial)[1]
+        return sum(found.values()) / len(found) if found else None
+
+    with torch.random.fork_rng():
+        return best_width(loss, WIDTHS)
+
+
+def _chosen(
+    points: Sequence[WatchPoint], point: WatchPoint, watch: Watch, width: float, error: float, losses: dict[str, float]
+) -> dict[str, Any]:
+    """What model.json says of the choice of step and average."""
+    return {
+        "step": point.step,
+        "watch_points": len(points),
+        "average": width,
+        "average_error": round(error, 4),
+        "average_losses": losses,
+        "training_loss": point.training,
+        "validation_loss": point.validation,
+        "copies": point.copies,
+        "drawn": point.drawn,
+        "copying": copying(point, watch.control),
+        "control": {"images": watch.control.images, "above": watch.control.above, "upper": watch.control.upper},
+    }
+
+
+def _steps(config: TrainConfig, spec: ModelSpec, data: JointSet, seed: int, workers: Workers) -> int:
     """Steps of the budget: from `images`, or once from `minutes` and a rate measured on a throw-away network."""
     if config.minutes is None:
         return max(1, math.ceil(config.images / config.batch))
-    trial = TrainingState(spec, config, seed, 1_000_000)
+    trial = TrainingState(spec, config, seed, 1_000_000, workers)
     began = time.monotonic()
     for step in range(MEASURED_STEPS):
         if step == 2:  # the first steps prepare kernels
             began = time.monotonic()
-        trial.update(*draw_batch(data, step, config.batch, seed, config.flip, config.label_dropout))
+        batch = draw_batch(data, step, config.batch, seed, config)
+        float(trial.update(batch.images, batch.condition, batch.generator))
     seconds = (time.monotonic() - began) / (MEASURED_STEPS - 2)
     return max(1, round(config.minutes * 60 / seconds))

@@ -5,8 +5,8 @@ weights count, over the number of steps done (0.05: about the last tenth of trai
 then both are stored. Any other length, at any time a snapshot was taken, is the combination of stored ones whose
 profile is nearest to the one wanted.
 Source: Karras et al. 2024 ("Analyzing and Improving the Training Dynamics of Diffusion Models", 2312.02696), section 3
-and appendix C. Two things differ: profiles are those of the steps really done, not their continuous limit, so that short
-runs are exact too; and the combination's coefficients sum to one.
+and appendix C. Two things differ: profiles are those of the steps really done, not their continuous limit, so that
+short runs are exact too; and the combination's coefficients sum to one.
 """
 
 import re
@@ -36,7 +36,7 @@ def exponent(width: float) -> float:
 
 
 def decay(step: int, width: float) -> float:
-    """What the average keeps of itself at `step`, counted from 1, where it takes the weights as they are; equation 5."""
+    """What the average keeps of itself at `step`, counted from 1, which takes the weights themselves; equation 5."""
     return float((1 - 1 / step) ** exponent(width))
 
 

@@ -96,7 +96,7 @@ def image_specs(types: Sequence[ImageType], config: TrainConfig) -> tuple[ImageS
     """What the images of each type are. Raises ConfigError for sizes that the network can't take."""
     specs = tuple(image_spec(kind.train, config.size, config.fit, kind.name) for kind in types)
     for spec in specs:
-        config.network.check_size(spec.rows, spec.columns)
+        config.denoiser.check_size(spec.rows, spec.columns)
     return specs
 
 

@@ -1,10 +1,11 @@
 """What training minimizes: both objectives are a denoiser's, with their own noise levels and weights.
 
 *edm*: Karras et al. 2022, table 1: log-normal sigma, and weights that give the network's own target unit size.
-*flow*: rectified flow (Liu et al. 2022; Esser et al. 2024, section 3). On the straight path x_t = (1 - t) image + t noise
-the network's velocity is (x_t - denoised) / t. Over 1 - t the path is the image plus noise of sigma = t / (1 - t), so the
-squared error of the velocity is that of the denoised image times 1 / t^2 = ((1 + sigma) / sigma)^2, and a logit-normal t
-is a log-normal sigma of the same mean and deviation. Samplers need not know which one a model was trained with.
+*flow*: rectified flow (Liu et al. 2022; Esser et al. 2024, section 3). On the straight path x_t = (1 - t) image + t
+noise, a denoised image stands for the velocity (x_t - denoised) / t. Divided by 1 - t the path is the image plus noise
+of sigma = t / (1 - t), so the squared error of the velocity is that of the denoised image times 1 / t^2 =
+((1 + sigma) / sigma)^2, and a logit-normal t is a log-normal sigma of the same mean and deviation. Samplers need not
+know which one a model was trained with.
 """
 
 from typing import Literal
@@ -43,5 +44,3 @@ def velocity(denoised: Tensor, path: Tensor, t_B: Tensor) -> Tensor:
 def path_sigma(t_B: Tensor) -> Tensor:
     """The noise level of time t on the straight path: t / (1 - t)."""
     return t_B / (1 - t_B)
-
-
