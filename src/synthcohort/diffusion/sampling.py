@@ -1,11 +1,13 @@
 """Deterministic samplers: from noise to images along a schedule. All take `(denoiser, noise, sigmas, condition)`.
 
-`noise` is unit normal [B, C, H, W]; `sigmas` is a schedule (schedule.py); the result is the image, in about [-1, 1].
+`noise` is unit normal [B, C, H, W], the state at sigmas[0] over sigmas[0]; `sigmas` is a schedule (schedule.py); the
+result is the image, in about [-1, 1]. A schedule that does not end in 0 gives the state at its last sigma, and one that
+rises walks the same equation backward (inversion.py).
 """
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -64,9 +66,6 @@ def dpmpp_2m(denoiser: Denoiser, noise: Tensor, sigmas: Tensor, condition: Any) 
     return x
 
 
-SAMPLERS: dict[str, Sampler] = {"dpmpp_2m": dpmpp_2m, "heun": heun, "euler": euler}
-
-
 @dataclass(frozen=True)
 class SamplingConfig:
     """How images are drawn; one setting serves every figure of a study.
@@ -75,8 +74,10 @@ class SamplingConfig:
     steps                   steps of the schedule
     sigma_min, sigma_max    ends of the schedule, in pixels of [-1, 1]
     rho                     how the steps lean toward low noise
-    guidance_scale          1 is none; more gives clearer labels and less variety
-    guidance_low, guidance_high   sigmas between which guidance works; outside a step costs half
+    guidance_scale          of the whole condition; 1 is none; more gives clearer labels and less variety
+    guidance                of single conditions, by the name of their column or `text`: {kl_grade = 2.0}; 1 is none
+    guidance_low, guidance_high   sigmas between which guidance works, at an evaluation more a step for each scale that
+                            is not 1; outside a step costs one
     """
 
     sampler: Literal["dpmpp_2m", "heun", "euler"] = "dpmpp_2m"
@@ -85,6 +86,7 @@ class SamplingConfig:
     sigma_max: float = 80.0
     rho: float = 7.0
     guidance_scale: float = 1.5
+    guidance: dict[str, float] = field(default_factory=dict)
     guidance_low: float = 0.1
     guidance_high: float = 8.0
 
@@ -94,6 +96,7 @@ class SamplingConfig:
             ("sigma_min", 0 < self.sigma_min < self.sigma_max, "more than 0 and less than sigma_max"),
             ("rho", self.rho >= 1, "1 or more"),
             ("guidance_scale", self.guidance_scale >= 0, "0 or more; 1 is no guidance"),
+            ("guidance", all(scale >= 0 for scale in self.guidance.values()), "scales of 0 or more; 1 is no guidance"),
             ("guidance_low", 0 <= self.guidance_low <= self.guidance_high, "0 up to guidance_high"),
         ]
         problems = [
@@ -104,8 +107,34 @@ class SamplingConfig:
         if problems:
             raise ConfigError(*problems)
 
-    def sample(self, denoiser: Denoiser, noise: Tensor, condition: Any, null_condition: Any) -> Tensor:
+    def sigmas(self) -> Tensor:
+        """The schedule, [steps + 1]."""
+        return karras_sigmas(self.steps, self.sigma_min, self.sigma_max, self.rho)
+
+    def guide(self, denoiser: Denoiser, null_condition: Any, without: Mapping[str, Any] | None = None) -> Denoiser:
+        """The denoiser guided as configured; `without` holds, for each name in `guidance`, the condition lacking it."""
+        return guided(
+            denoiser,
+            null_condition,
+            Guidance(self.guidance_scale, self.guidance_low, self.guidance_high, self.guidance),
+            without,
+        )
+
+    def solve(self, denoiser: Denoiser, noise: Tensor, sigmas: Tensor, condition: Any) -> Tensor:
+        """The sampler over any schedule, without guidance of its own."""
+        return SAMPLERS[self.sampler](denoiser, noise, sigmas, condition)
+
+    def sample(
+        self,
+        denoiser: Denoiser,
+        noise: Tensor,
+        condition: Any,
+        null_condition: Any,
+        without: Mapping[str, Any] | None = None,
+    ) -> Tensor:
         """Images [B, C, H, W] from unit noise."""
-        guidance = Guidance(self.guidance_scale, self.guidance_low, self.guidance_high)
-        sigmas = karras_sigmas(self.steps, self.sigma_min, self.sigma_max, self.rho)
-        return SAMPLERS[self.sampler](guided(denoiser, null_condition, guidance), noise, sigmas, condition)
+        guide = self.guide(denoiser, null_condition, without)
+        return self.solve(guide, noise, self.sigmas().to(noise.device), condition)
+
+
+SAMPLERS: dict[str, Sampler] = {"dpmpp_2m": dpmpp_2m, "heun": heun, "euler": euler}
