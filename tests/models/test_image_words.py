@@ -15,6 +15,7 @@ from synthcohort.models.image_words import METHODS, PARTS, cues
         ("CXR", {"radiograph"}, {"chest"}),
         ("mammography", {"mammogram"}, {"breast"}),
         ("cervical spine", set(), {"spine"}),
+        ("MRI of the thoracic spine", {"MRI"}, {"spine"}),
     ],
 )
 def test_methods_and_parts_are_found(text: str, methods: set[str], parts: set[str]) -> None:

@@ -50,14 +50,14 @@ def read_shape(folder: Path) -> Shape:
     if wrong:
         raise ConfigError(*wrong)
     try:
-        sizes = [int(config[key]) for key in ("hidden_size", "num_hidden_layers", "num_attention_heads")]
+        width, layers, heads = (int(config[key]) for key in ("hidden_size", "num_hidden_layers", "num_attention_heads"))
         positions, epsilon = int(config["max_position_embeddings"]), float(config.get("layer_norm_eps", 1e-12))
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(Problem(f"{folder}/config.json", f"no number under {error}")) from error
-    if min(sizes) < 1 or sizes[0] % sizes[2]:
-        found = f"{sizes[0]} wide cannot be split over {sizes[2]} heads"
+    if min(width, layers, heads) < 1 or width % heads:
+        found = f"{width} wide cannot be split over {heads} heads"
         raise ConfigError(Problem(f"{folder}/config.json", found))
-    return Shape(*sizes, positions, epsilon, _ACTIVATIONS[activation])
+    return Shape(width, layers, heads, positions, epsilon, _ACTIVATIONS[activation])
 
 
 def read_weights(path: Path, shape: Shape, num_pieces: int) -> dict[str, Tensor]:

@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Each word is a start of words when it ends with `-`, and is taken as it is written where it has capital letters.
+# A word that ends with `-` is how words start; one with capital letters is taken as it is written. None counts before
+# "spine": the thoracic spine is no thorax.
 METHODS: Mapping[str, str] = {
     "radiograph": "radiogra-, x-ray, x-rays, xray, xrays, roentgen-, röntgen-, plain film, plain films, CXR, cxr, KUB",
     "CT": "ct, hrct, computed tomogra-, cat scan",
@@ -31,28 +32,33 @@ METHODS: Mapping[str, str] = {
     "electric recording": "ecg, ekg, eeg, emg, electrocardiogra-, electroencephalogra-",
 }
 PARTS: Mapping[str, str] = {
-    "head": "head, brain, cerebr-, cerebell-, cranial, cranium, intracranial, skull, pituitary, neonatal head",
-    "face": "face, facial, jaw, mandib-, maxill-, sinus, sinuses, nose, nasal",
+    "head": "head, brain, cerebr-, cerebell-, cranial, cranium, intracranial, skull, pituitary",
+    "face": "face, facial, cheek, zygoma-, jaw, mandib-, maxill-, temporomandibular, TMJ, sinus, sinuses, nose, nasal, "
+    "mouth, tongue",
     "teeth": "dental, tooth, teeth, orthopantomogram-, panoramic",
-    "ear": "ear, ears, tympanic, otoscop-",
-    "eye": "eye, eyes, retina, retinal, fundus, ocular, macula, macular, optic, cornea-, ophthalm-, OD, OS, OU",
-    "neck": "neck, thyroid, larynx, laryng-, parotid",
-    "spine": "spine, spinal, lumbar, lumbosacral, vertebra-, sacrum, sacral, coccyx, cervical spine",
-    "chest": "chest, thorax, thoracic, lung, lungs, pulmonary, mediastin-, pleura-, rib, ribs, bronch-, trachea-, CXR, "
-    "cxr",
+    "ear": "ear, ears, tympanic, otoscop-, internal auditory, IAC",
+    "eye": "eye, eyes, eyelid, orbit-, retina, retinal, fundus, ocular, macula, macular, optic, cornea-, sclera, "
+    "ophthalm-, OD, OS, OU",
+    "neck": "neck, thyroid, parathyroid, larynx, laryng-, pharyn-, parotid, submandibular, salivary",
+    "spine": "spine, spinal, lumbar, lumbosacral, vertebra-, sacrum, sacral, sacroiliac, coccyx",
+    "chest": "chest, thorax, thoracic, lung, lungs, pulmonary, mediastin-, pleura-, rib, ribs, sternum, sternal, "
+    "thym-, bronch-, trachea-, CXR, cxr",
     "heart": "heart, cardiac, coronary, echocardiogra-",
     "vessel": "aorta, aortic, carotid, artery, arteries, vein, veins",
     "breast": "breast, breasts, mammary, mammogra-",
     "abdomen": "abdom-, liver, hepatic, kidney, kidneys, renal, gallbladder, biliary, spleen, splenic, pancrea-, "
-    "stomach, gastric, duoden-, esophag-, oesophag-, adrenal, gastroscop-",
+    "stomach, gastric, duoden-, jejun-, ileum, ileal, esophag-, oesophag-, adrenal, ureter-, gastroscop-",
     "colon": "colon, colonic, colorectal, bowel, rectum, rectal, colonoscop-, colonogra-, intestin-",
-    "pelvis": "pelvi-, bladder, prostat-, uterus, uterine, ovar-, cervix, pap, testis, testicular, cystoscop-",
+    "pelvis": "pelvi-, ilium, iliac, bladder, prostat-, uterus, uterine, ovar-, cervix, cervical, pap, vagin-, vulva-, "
+    "penis, penile, scrot-, testis, testicular, urethra-, cystoscop-",
     "fetus": "fetal, fetus, foetal, obstetric",
-    "hip": "hip, hips, femur, femoral, thigh",
+    "hip": "hip, hips, femur, femoral, thigh, buttock, buttocks, gluteal",
     "knee": "knee, knees, patell-, gonarthrosis, arthroscop-",
-    "lower leg and foot": "ankle, ankles, foot, feet, toe, toes, calcaneus, tibia, fibula, calf, lower leg, leg, legs",
-    "shoulder and arm": "shoulder, shoulders, arm, arms, elbow, elbows, forearm, humerus, clavicle, scapula",
+    "lower leg and foot": "ankle, ankles, foot, feet, toe, toes, calcane-, tibia, fibula, calf, lower leg, leg, legs",
+    "shoulder and arm": "shoulder, shoulders, axilla, axillary, arm, arms, elbow, elbows, forearm, humerus, radius, "
+    "ulna, clavicle, scapula",
     "hand": "hand, hands, wrist, wrists, finger, fingers, thumb",
+    "trunk": "trunk, torso, back",
     "skin": "skin, cutaneous, dermoscop-, dermatoscop-, scalp",
     "blood": "blood, hematolog-, haematolog-",
     "bone marrow": "bone marrow",
@@ -81,7 +87,7 @@ def _compiled(words: str) -> re.Pattern[str]:
         start = word.endswith("-")
         pattern = re.escape(word.removesuffix("-")).replace(r"\ ", r"\s+")
         patterns.append((pattern if word != word.lower() else f"(?i:{pattern})") + (r"\w*" if start else ""))
-    return re.compile(rf"(?<!\w)(?:{'|'.join(patterns)})(?!\w)")
+    return re.compile(rf"(?<!\w)(?:{'|'.join(patterns)})(?!\w)(?!\s+spine\b)")
 
 
 _TABLES = tuple({name: _compiled(words) for name, words in table.items()} for table in (METHODS, PARTS))
