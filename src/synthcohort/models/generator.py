@@ -68,7 +68,7 @@ class Generator:
         said = self.spec.vocabulary.text
         if said is None:
             raise ArtifactError(Problem("generator", "was trained without text"))
-        encoder = load_text_encoder(said.encoder)
+        encoder = load_text_encoder(said.encoder, said.length)
         if encoder.digest != said.digest:
             raise ArtifactError(
                 Problem(

@@ -126,6 +126,11 @@ def _whisker(score: dict, axis: Axis, y: float, kind: str) -> str:
 
 def legend() -> Markup:
     """How to read the strips, drawn with the same marks."""
-    example = {"value": 0.55, "low": 0.42, "high": 0.68, "floor": {"value": 0.2, "low": 0.13, "high": 0.27},
-               "control": {"value": 0.8, "low": 0.72, "high": 0.88}}
+    example = {
+        "value": 0.55,
+        "low": 0.42,
+        "high": 0.68,
+        "floor": {"value": 0.2, "low": 0.13, "high": 0.27},
+        "control": {"value": 0.8, "low": 0.72, "high": 0.88},
+    }
     return interval_row(example, Axis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0)))

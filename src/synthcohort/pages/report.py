@@ -229,8 +229,11 @@ def _sample(scores: Sequence[Mapping[str, Any]]) -> str:
     """What the rows of a figure were computed on: the numbers of images row by row, what they share only once."""
     sizes = [_size(score) for score in scores]
     if len(set(sizes)) > 1:
-        sizes = [f"{_label(score).lower() if not score.get('subset') else _label(score)}: {size}"
-                 for score, size in zip(scores, sizes, strict=True) if size]
+        sizes = [
+            f"{_label(score).lower() if not score.get('subset') else _label(score)}: {size}"
+            for score, size in zip(scores, sizes, strict=True)
+            if size
+        ]
     details = dict.fromkeys(str(score["computed_on"]) for score in scores if score.get("computed_on"))
     parts = ["; ".join(filter(None, dict.fromkeys(sizes))), "; ".join(details)]
     return f"{parts[0]} ({parts[1]})" if all(parts) else parts[0] or parts[1]

@@ -113,32 +113,59 @@ GROUPS = (
 
 GLOSSARY = (
     ("Cohort", "A set of images with their records: here the synthetic one, and the real one it was learned from."),
-    ("Synthetic image", "An image computed by a generator. It is not a recording of anybody, although the generator "
-                        "learned from recordings."),
+    (
+        "Synthetic image",
+        "An image computed by a generator. It is not a recording of anybody, although the generator "
+        "learned from recordings.",
+    ),
     ("Generator", "The computer model that draws the images. It learned from the real training images only."),
-    ("95 % interval", "The range in which the figure would be expected to fall if the same comparison were repeated "
-                      "with other images of the same kind. Wide means: too few images to be sure."),
-    ("Floor (real against real)", "The same figure with real images in place of the synthetic ones. No synthetic set "
-                                  "should "
-                                  "be expected to do better."),
-    ("Control", "The same figure computed for real patients that the generator never saw, offered as if they were "
-                "synthetic."),
-    ("Training, validation, control and test patients", "The four roles. Training patients taught the generator; "
-                                                        "validation patients served every choice; control patients "
-                                                        "serve the privacy floor only; test patients are used once "
-                                                        "for the scores."),
-    ("Encoder", "An image network that turns an image into a list of numbers (features), so that images can be "
-                "compared."),
-    ("Fréchet distance", "A distance between two sets of images in an encoder’s features: mean and spread are "
-                         "compared. 0 is identical. Known as FID when one particular encoder is used; other encoders "
-                         "give other figures."),
-    ("Kernel distance (KID, MMD)", "Another distance between two sets of features. Unlike the Fréchet distance it "
-                                   "does not depend on the number of images."),
-    ("Precision, recall, density, coverage", "Shares of images that have a near neighbor in the other set. Precision "
-                                             "and density: are the synthetic images realistic? Recall and coverage: "
-                                             "is the variety of the real ones reached?"),
-    ("Quadratic κ (kappa)", "Agreement of two gradings beyond chance, counting a larger disagreement more. 1 is "
-                            "perfect, 0 is chance."),
+    (
+        "95 % interval",
+        "The range in which the figure would be expected to fall if the same comparison were repeated "
+        "with other images of the same kind. Wide means: too few images to be sure.",
+    ),
+    (
+        "Floor (real against real)",
+        "The same figure with real images in place of the synthetic ones. No synthetic set "
+        "should "
+        "be expected to do better.",
+    ),
+    (
+        "Control",
+        "The same figure computed for real patients that the generator never saw, offered as if they were synthetic.",
+    ),
+    (
+        "Training, validation, control and test patients",
+        "The four roles. Training patients taught the generator; "
+        "validation patients served every choice; control patients "
+        "serve the privacy floor only; test patients are used once "
+        "for the scores.",
+    ),
+    (
+        "Encoder",
+        "An image network that turns an image into a list of numbers (features), so that images can be compared.",
+    ),
+    (
+        "Fréchet distance",
+        "A distance between two sets of images in an encoder’s features: mean and spread are "
+        "compared. 0 is identical. Known as FID when one particular encoder is used; other encoders "
+        "give other figures.",
+    ),
+    (
+        "Kernel distance (KID, MMD)",
+        "Another distance between two sets of features. Unlike the Fréchet distance it "
+        "does not depend on the number of images.",
+    ),
+    (
+        "Precision, recall, density, coverage",
+        "Shares of images that have a near neighbor in the other set. Precision "
+        "and density: are the synthetic images realistic? Recall and coverage: "
+        "is the variety of the real ones reached?",
+    ),
+    (
+        "Quadratic κ (kappa)",
+        "Agreement of two gradings beyond chance, counting a larger disagreement more. 1 is perfect, 0 is chance.",
+    ),
     ("Membership inference", "The attempt to find out whether a known image was among the training images."),
     ("Inconclusive", "There was not enough evidence, or the check was not made. It is never read as a pass."),
     ("Digest", "A fingerprint (SHA-256) of a file. If one byte changes, the digest changes."),

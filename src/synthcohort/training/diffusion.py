@@ -27,6 +27,7 @@ from synthcohort.learning.search import build_index
 from synthcohort.models.checkpoint import ModelSpec, load_model, save_model
 from synthcohort.models.condition import TextSpec
 from synthcohort.models.transfer import start_weights
+from synthcohort.pages.training import render_training
 from synthcohort.training.config import TrainConfig
 from synthcohort.training.ema import TRACKED, stored_average
 from synthcohort.training.joint import (
@@ -221,6 +222,8 @@ def _loop(run: RunFolder, state: TrainingState, data: JointSet, watch: Watch | N
                 total, since, began, aside = 0.0, 0, time.monotonic(), 0.0
             if state.step in looks:
                 aside += _look(run, state, watch)
+            if last or state.step % log_steps == 0 or state.step in looks:
+                write_page(run, config)
             if last or state.step % save_steps == 0 or state.step in looks:
                 state.save(run.path / "checkpoint")
             assert advance is not None
@@ -284,6 +287,15 @@ def _finish(
     remove(run.path / "data")
     run.update(done=True, images_seen=state.images_seen, average=state.config.average)
     run.log("done", images_seen=state.images_seen, chosen_step=point.step, average=width)
+    write_page(run, state.config)
+
+
+def write_page(run: RunFolder, config: TrainConfig) -> None:
+    """The page of the training, training.html, as the log has it now."""
+    sheet = run.path / "samples.png"
+    samples = sheet.read_bytes() if sheet.exists() else None
+    page = render_training(run.path.name, run.info, run.read_log(), samples, config.batch)
+    write_atomic(run.path / "training.html", page)
 
 
 def _averaged(run: RunFolder, state: TrainingState, step: int, width: float) -> tuple[dict[str, Tensor], float]:

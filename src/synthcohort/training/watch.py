@@ -23,12 +23,13 @@ from synthcohort.metrics.intervals import clopper_pearson
 from synthcohort.models.checkpoint import ModelSpec
 from synthcohort.models.denoiser import Denoiser
 from synthcohort.models.generator import BATCH, Generator
-from synthcohort.pages.grids import sheet
+from synthcohort.pages.grids import sheet, spread
 from synthcohort.training.config import TrainConfig
 from synthcohort.training.joint import JointSet
 
 WATCHED_SIGMAS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 DRAWING = SamplingConfig(steps=12, guidance_scale=1.0)  # a look at what the model itself draws, not the best it can
+SHOWN = 80  # of the images drawn
 POINTS = (2, 8)  # fewest and most watch points of a run
 SHARE = 0.05  # of the network's work in training, at most, goes into them beyond the fewest
 TOLERANCE = 0.01  # validation losses nearer than this (relative) are taken to be equal
@@ -229,7 +230,7 @@ class Watch:
             largest=round(float(found[:, 0].max()), 4) if images else None,
         )
         write_json(self.folder / f"{step:09d}.json", asdict(point))
-        return point, sheet(images[:32], columns=8, tile=96) if images else None
+        return point, sheet([images[i] for i in spread(len(images), SHOWN)], columns=8, tile=96) if images else None
 
     def drawn(self, denoiser: Denoiser) -> tuple[list[np.ndarray], list[str]]:
         """Images under the conditions of evenly spread training images, and the names of their types."""
