@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from synthcohort.core.errors import ConfigError, TrainingError
 from synthcohort.core.run import RunFolder
@@ -145,15 +146,22 @@ def test_the_average_is_picked_and_can_be_changed_afterwards(
         assert furthest(before, weights(tmp_path / "run")) > 0
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),  # as it says it
+    ],
+)
 def test_a_full_disk_keeps_the_old_checkpoint_and_says_so(
-    cohort_path: Path, quick: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, cohort_path: Path, quick: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = dataclasses.replace(quick, checkpoint_images=16)
     save = state_module.save_checkpoint
 
     def full(folder: Path, step: int, *given: object) -> None:
         if step > 2:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise error
         save(folder, step, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(state_module, "save_checkpoint", full)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from synthcohort.core.config import to_mapping
@@ -175,12 +176,19 @@ def _explained(out: Path) -> Iterator[None]:
             remedy = "raise train.accumulate, or lower train.batch, train.size or train.network.channels"
             raise TrainingError(Problem("memory", "ran out while training", remedy=remedy)) from error
         raise
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            found = f"{error.strerror or 'no space left'} while writing the run"
+    except (OSError, SafetensorError) as error:
+        if _disk_full(error):
             remedy = "make room, then run the same command again: it goes on from its last checkpoint"
-            raise TrainingError(Problem(f"disk of {out}", found, remedy=remedy)) from error
+            raise TrainingError(Problem(f"disk of {out}", "no space left while writing the run", "", remedy)) from error
         raise
+
+
+def _disk_full(error: OSError | SafetensorError) -> bool:
+    """Whether a write failed for want of space; safetensors tells the system's error number in its words alone."""
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, OSError):
+        return error.errno in numbers
+    return any(f"(os error {number})" in str(error) for number in numbers)
 
 
 def _loop(run: RunFolder, state: TrainingState, data: JointSet, watch: Watch | None) -> None:
