@@ -5,7 +5,7 @@ is used, and is stored in model.json; a *condition* as users write it is a mappi
 to text; a `Condition` is a batch of them as tensors.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -83,10 +83,11 @@ class Condition:
 
         return cls(torch.cat([part.labels for part in parts]), joined("tokens"), joined("mask"), joined("augment"))
 
-    def _each(self, change: Any) -> "Condition":
-        return Condition(
-            *(None if t is None else change(t) for t in (self.labels, self.tokens, self.mask, self.augment))
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Condition":
+        tokens, mask, augment = (
+            None if tensor is None else change(tensor) for tensor in (self.tokens, self.mask, self.augment)
         )
+        return Condition(change(self.labels), tokens, mask, augment)
 
 
 @dataclass(frozen=True)

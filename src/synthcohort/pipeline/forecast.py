@@ -44,10 +44,10 @@ def forecast(study: StudyConfig, source: Path | None) -> dict[str, Any]:
         scan = time.monotonic() - began
     counts = {role: part["images"] for role, part in plan["roles"].items()}
     asked = study.ingest.size
-    size = study.train.size or (max(asked) if isinstance(asked, tuple) else asked) or ASSUMED_SIZE
+    rows, columns = _sides(study.train.size or asked or ASSUMED_SIZE)
     images, drawn = sum(counts.values()), study.study.count
-    channels = 3 if plan["bytes"] == images * size * size * 3 else 1
-    train, draw, fit = _measure(study, size, channels)
+    channels = 3 if plan["bytes"] == images * rows * columns * 3 else 1
+    train, draw, fit = _measure(study, (rows, columns), channels)
     evaluated, utility, cores = study.evaluate, study.evaluate.utility, torch.get_num_threads()
     fits = evaluated.grader.steps + (2 * utility.seeds * utility.steps if utility.enabled else 0)
     packaged = 0.0
@@ -60,7 +60,7 @@ def forecast(study: StudyConfig, source: Path | None) -> dict[str, Any]:
         "evaluate": fits * fit + packaged + 30,
         "release": 5 + drawn * 0.02,
     }
-    pixels_mib = images * size * size * channels * 2 / 2**20
+    pixels_mib = images * rows * columns * channels * 2 / 2**20
     return {
         "images": images,
         "split": counts,
@@ -69,19 +69,23 @@ def forecast(study: StudyConfig, source: Path | None) -> dict[str, Any]:
         "seconds": {name: round(value, 1) for name, value in stages.items()},
         "seconds_total": round(sum(stages.values()), 1),
         "time": duration(sum(stages.values())),
-        "disk_mib": round(2 * pixels_mib + drawn * size * size * channels * 6 / 2**20 + 200),
+        "disk_mib": round(2 * pixels_mib + drawn * rows * columns * channels * 6 / 2**20 + 200),
         "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024 + FIXED_MEMORY_MIB,
     }
 
 
-def _measure(study: StudyConfig, size: int, channels: int) -> tuple[float, float, float]:
+def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
+
+
+def _measure(study: StudyConfig, size: tuple[int, int], channels: int) -> tuple[float, float, float]:
     """Seconds per training image, per drawn image, and per step of a classifier, timed on noise."""
     train = study.train
     text = TextSpec("", "", TEXT_WIDTH, TEXT_LENGTH) if train.text else None
-    image = ImageSpec(size, size, channels, "uint8", 0, 255)
+    image = ImageSpec(*size, channels, "uint8", 0, 255)
     spec = ModelSpec(train.denoiser, (image,), Vocabulary((), text, bool(train.augment)), 0.5, train.precision)
     state = TrainingState(spec, train, 0, 1000)
-    batch = torch.rand(train.batch, channels, size, size) * 2 - 1
+    batch = torch.rand(train.batch, channels, *size) * 2 - 1
     generator = torch.Generator().manual_seed(0)
     per_image = _timed(lambda: state.update(batch, spec.vocabulary.null(train.batch), generator), 2, 4) / train.batch
     sampling = study.generate.sampling
@@ -90,7 +94,7 @@ def _measure(study: StudyConfig, size: int, channels: int) -> tuple[float, float
     seconds = _timed(lambda: list(drawer.draw([{}] * BATCH, list(range(BATCH)))), 1, 1)
     per_draw = seconds / BATCH * sampling.steps / short.steps
     noise = rng("forecast").integers(
-        0, 255, (256, size, size, 3) if channels == 3 else (256, size, size), dtype=np.uint8
+        0, 255, (256, *size, 3) if channels == 3 else (256, *size), dtype=np.uint8
     )
     labels = np.arange(256) % 4
 
