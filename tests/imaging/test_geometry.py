@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from synthcohort.imaging.geometry import FITS, crop, pad, placement, resize
 
@@ -29,6 +30,21 @@ def test_resize_keeps_dtype_and_range(dtype, channels):
 def test_a_constant_stays_constant(rows, columns, new_rows, new_columns, dtype):
     image = np.full((rows, columns), 201, dtype)
     assert (resize(image, new_rows, new_columns) == 201).all()
+
+
+@given(
+    st.tuples(sides, sides, sides, sides), st.sampled_from([np.uint8, np.uint16, np.int16]), st.integers(1, 16),
+    st.integers(0, 99),
+)  # fmt: skip
+def test_resize_gives_what_pillow_gives(shape, dtype, bits, seed):
+    rows, columns, new_rows, new_columns = shape
+    limits = np.iinfo(dtype)
+    image = noise((5 * rows, 5 * columns), dtype, seed) % min(2**bits, int(limits.max))  # a few values too: ties
+    image = image.astype(dtype)
+    mode = image if dtype == np.uint8 else image.astype(np.float32)
+    expected = np.asarray(Image.fromarray(mode).resize((new_columns, new_rows), Image.Resampling.BICUBIC))
+    expected = np.rint(expected).clip(image.min(), image.max()).astype(dtype)
+    assert np.array_equal(resize(image, new_rows, new_columns), expected)
 
 
 def test_resize_keeps_native_depth():

@@ -78,7 +78,8 @@ def opened(source: Source) -> Iterator[BinaryIO]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """No warning and no log of pydicom and its codecs: they quote header values."""
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    silent = logging.root.manager.disable >= logging.CRITICAL  # as in the processes of ingest: levels are slow to set
+    loggers = [] if silent else [logging.getLogger(name) for name in _LOGGERS]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)

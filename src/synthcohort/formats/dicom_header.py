@@ -150,8 +150,10 @@ def age_from_dates(birth: str | None, study: str | None) -> float | None:
 
 def get(ds: pydicom.Dataset, keyword: str) -> Any:
     """A value, or None: Dataset.get in half the time. May raise anything when the element is damaged."""
-    element = ds.get(_tag(keyword))
-    return None if element is None else element.value
+    tag = _tag(keyword)
+    if tag not in ds.keys():  # noqa: SIM118 - a look into a dict; asking the data set costs an exception
+        return None
+    return ds[tag].value
 
 
 @cache

@@ -5,6 +5,7 @@ corner is (0, 0). Images are [rows, columns] or [rows, columns, 3] of uint8, uin
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -26,16 +27,89 @@ def resize(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
         return image.copy()
     if image.dtype.kind not in "ui" or image.dtype.itemsize > 2:
         raise ValueError(f"dtype {image.dtype}; allowed: uint8, uint16, int16")
+    low, high = image.min(), image.max()
+    if image.ndim == 2 and _along_rows_first(image.shape, (rows, columns)):
+        return _filtered(image, rows, columns).clip(low, high)
     if image.dtype == np.uint8:  # Pillow's 8-bit path: the same filter in fixed point, several times faster
-        result = np.asarray(Image.fromarray(image).resize((columns, rows), Image.Resampling.BICUBIC))
-        return np.clip(result, image.min(), image.max())
+        return np.clip(np.asarray(Image.fromarray(image).resize((columns, rows), Image.Resampling.BICUBIC)), low, high)
     planes = image[..., None] if image.ndim == 2 else image
     out = [
         np.asarray(Image.fromarray(planes[..., i].astype(np.float32)).resize((columns, rows), Image.Resampling.BICUBIC))
         for i in range(planes.shape[2])
     ]
-    result = np.rint(np.stack(out, axis=-1)).clip(image.min(), image.max()).astype(image.dtype)
+    result = np.rint(np.stack(out, axis=-1)).clip(low, high).astype(image.dtype)
     return result[..., 0] if image.ndim == 2 else result
+
+
+def _along_rows_first(shape: tuple[int, ...], target: tuple[int, int]) -> bool:
+    """Whether Pillow surely does: it begins with the columns of some images that are tall or become flatter."""
+    return target[0] * shape[1] >= target[1] * shape[0] and 2 * shape[0] <= 3 * shape[1]
+
+
+def _filtered(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Pillow's bicubic filter of [rows, columns], to the bit, as products of small matrices: in two thirds of the time.
+
+    Along the rows first, with float32 in between; 8-bit images have integers in between, and integer weights, whose
+    sums double precision holds exactly.
+    """
+    fixed = image.dtype == np.uint8
+
+    def held(sums: np.ndarray) -> np.ndarray:
+        if fixed:
+            return np.floor(sums * 2.0**-_FIXED_BITS + 0.5).clip(0, 255)
+        return sums.astype(np.float32).astype(np.float64)
+
+    values = image.astype(np.float64)
+    if columns != image.shape[1]:
+        wide = np.empty((image.shape[0], columns))
+        for start, stop, first, last, weights in _bands(image.shape[1], columns, fixed):
+            wide[:, start:stop] = values[:, first:last] @ weights.T
+        values = held(wide)
+    if rows != image.shape[0]:
+        tall = np.empty((rows, columns))
+        for start, stop, first, last, weights in _bands(image.shape[0], rows, fixed):
+            tall[start:stop] = weights @ values[first:last]
+        values = held(tall)
+    limits = np.iinfo(image.dtype)
+    return np.rint(values).clip(limits.min, limits.max).astype(image.dtype)
+
+
+_FIXED_BITS = 32 - 8 - 2  # of Pillow's weights for 8-bit images
+_BAND = 8  # lines made by one product: more would multiply more zeros, fewer are more calls
+
+
+@lru_cache(maxsize=64)
+def _bands(size: int, target: int, fixed: bool) -> tuple[tuple[int, int, int, int, np.ndarray], ...]:
+    """The filter from `size` to `target` lines: (first line made, end, first line used, end, weights [made, used]).
+
+    Source: Pillow's `precompute_coeffs`; Keys, "Cubic convolution interpolation" (1981), a = -0.5, widened to shrink.
+    """
+    scale = size / target
+    wide = max(scale, 1.0)
+    bands = []
+    for start in range(0, target, _BAND):
+        stop = min(start + _BAND, target)
+        centers = [(line + 0.5) * scale for line in range(start, stop)]
+        ends = [(max(0, int(c - 2 * wide + 0.5)), min(size, int(c + 2 * wide + 0.5))) for c in centers]
+        first, last = min(a for a, _ in ends), max(b for _, b in ends)
+        weights = np.zeros((stop - start, last - first))
+        for row, center, (a, b) in zip(weights, centers, ends, strict=True):
+            own = [_cubic((x - center + 0.5) * (1.0 / wide)) for x in range(a, b)]
+            total = 0.0
+            for weight in own:  # one by one as Pillow does: `sum` is more exact in newer Pythons
+                total += weight
+            row[a - first : b - first] = [w / total for w in own]
+        if fixed:
+            weights = np.trunc(weights * 2.0**_FIXED_BITS + np.copysign(0.5, weights))
+        bands.append((start, stop, first, last, weights))
+    return tuple(bands)
+
+
+def _cubic(x: float) -> float:
+    x = abs(x)
+    if x < 1:
+        return (1.5 * x - 2.5) * x * x + 1
+    return (((x - 5) * x + 8) * x - 4) * -0.5 if x < 2 else 0.0
 
 
 def crop(image: np.ndarray, top: int, left: int, rows: int, columns: int) -> np.ndarray:

@@ -7,6 +7,7 @@ its caller, however that ends.
 
 import ctypes
 import json
+import logging
 import mmap
 import os
 import pickle
@@ -214,6 +215,7 @@ def _shared_memory() -> int:
 def serve(connection: int, shared: int, caller: int) -> None:
     """The process itself: reads what it is told to until its caller is gone."""
     _end_with(caller)
+    logging.disable()  # decoders' logs quote headers
     memory = mmap.mmap(shared, 8)
     mark = _marker(memory, caller)
     with Connection(connection) as orders:
