@@ -19,6 +19,7 @@ from synthcohort.imaging.intensity import from_unit, to_unit
 from synthcohort.models.checkpoint import ImageSpec, ModelSpec, load_model
 from synthcohort.models.condition import IMAGE_TYPE, PROMPT, Condition
 from synthcohort.models.denoiser import Denoiser
+from synthcohort.models.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from synthcohort.models.text import TextEncoder
@@ -209,6 +210,7 @@ def load_generator(run: str | Path, sampling: SamplingConfig | None = None) -> G
                 remedy="run the same train command again to finish it",
             )
         )
+    keep_freed_memory()
     denoiser, spec, content = load_model(folder.path / "model")
     if torch.cuda.is_available():
         denoiser = denoiser.cuda()

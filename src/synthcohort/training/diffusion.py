@@ -27,6 +27,7 @@ from synthcohort.core.seeds import seed_from
 from synthcohort.learning.search import build_index
 from synthcohort.models.checkpoint import ModelSpec, load_model, save_model
 from synthcohort.models.condition import TextSpec
+from synthcohort.models.memory import keep_freed_memory
 from synthcohort.models.transfer import start_weights
 from synthcohort.pages.training import render_training
 from synthcohort.training.config import TrainConfig
@@ -84,6 +85,7 @@ def train(
 def _train(
     cohorts: Sequence[Path], out: Path, config: TrainConfig, seed: int, start: Path | None, workers: Workers
 ) -> dict[str, Any]:
+    keep_freed_memory()
     workers.check(config.batch)
     check_writable(out)
     types = open_types(cohorts)
@@ -278,6 +280,9 @@ def _finish(
     point = chosen_point(points, watch.control)
     width, losses = _width(run, state, watch, point)
     weights, error = _averaged(run, state, point.step, width)
+    if error > LARGEST_ERROR:
+        text = f"average {width} is met to {error:.0%} only, from {len(points)} watch points; nearer: 0.05 or 0.1"
+        print(f"warning: {text}", file=sys.stderr, flush=True)
     state.average.load_state_dict(state.average.state_dict() | weights)
     facts = {
         "images_seen": point.images_seen,
