@@ -137,15 +137,18 @@ def watch_steps(config: TrainConfig, steps: int, shapes: int = 1) -> list[int]:
     return sorted({max(1, round(steps * k / count)) for k in range(1, count + 1)})
 
 
-def even_rows(sets: Sequence[JointSet], count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Types and positions of about `count` images of each set: equally many of a type in all, evenly spread in each."""
+def even_rows(sets: Sequence[JointSet], count: int, again: bool = False) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Types and positions of about `count` images of each set: equally many of a type in all, evenly spread in each.
+
+    With `again`, images of a type that has too few are taken more than once.
+    """
     types = [k for k in range(len(sets[0].sets)) if all(len(s.sets[k]) for s in sets)]
     each = max(1, round(count / max(1, len(types))))
     found: list[tuple[np.ndarray, np.ndarray]] = []
     for own in sets:
         pairs = []
         for k in types:
-            number = min(each, *(len(s.sets[k]) for s in sets))
+            number = each if again else min(each, *(len(s.sets[k]) for s in sets))
             rows = np.linspace(0, len(own.sets[k]) - 1, number).round().astype(np.int64)
             pairs += [(k, int(row)) for row in rows]
         table = np.array(pairs, np.int64).reshape(-1, 2)
@@ -237,7 +240,7 @@ class Watch:
         if not self.config.watch_images:
             return [], []
         generator = Generator(denoiser, self.spec, DRAWING)
-        types, rows = even_rows([self.train], self.config.watch_images)[0]
+        types, rows = even_rows([self.train], self.config.watch_images, again=True)[0]
         images: list[np.ndarray] = []
         names: list[str] = []
         for own in self.train.groups:
