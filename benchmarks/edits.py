@@ -180,14 +180,18 @@ def choose(generator: Generator, view: Cohort, chooser: Classifier, out: Path) -
     real = read(chooser, images)
     span = float(real[np.array(grades) == 4].mean() - real[np.array(grades) == 0].mean())
     limit = float(np.median(two_knees(images, two)))
-    tried = []
+    file = out / "tried.json"  # grows setting by setting, so that a killed run goes on
+    tried: list[dict[str, Any]] = json.loads(file.read_text()) if file.exists() else []
     for strength, guidance, local in itertools.product((0.6, 0.8, 1.0), (1.5, 3.0, 5.0), (False, True)):
         setting = {"strength": strength, "guidance": guidance, "local": local}
+        if any(setting.items() <= known.items() for known in tried):
+            continue
         changed, config = set_up(generator, setting)
         found = judged(chooser, images[subjects], edited(changed, images[subjects], own, config), span)
         tried.append(
             {**setting, "span": found["span"][0], "outside": max(x[0] for x in found["outside"]), "read": found["read"]}
         )
+        write_json(file, tried)
         print({k: v for k, v in tried[-1].items() if k != "read"}, f"limit {limit:.3f}", flush=True)
     within = [t for t in tried if t["outside"] < limit]
     best = max(within or tried, key=lambda t: t["span"])

@@ -6,6 +6,7 @@ Protocol: docs/experiments/2026-11-25-ten-types.md. Every step leaves its result
 """
 
 import argparse
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -326,12 +327,26 @@ def score_people(scores: Scores, name: str, attribute: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def draw_all(scores: Scores) -> None:
+    for name in scores.types:
+        scores.images(name, prompted(scores, name)[1])
+    if len(scores.types) > 1:
+        for name in scores.types:
+            for value, prompt in WORDS[name].items():
+                scores.images(f"text-{name}-{value}", [{"image_type": None, "prompt": prompt}] * TEXTS)
+        for name, attribute in itertools.product(PEOPLE_TYPES, PEOPLE):
+            for value in PEOPLE[attribute]:
+                prompt = f"{PEOPLE_TYPES[name]} {PEOPLE[attribute][value]}"
+                scores.images(f"people-{name}-{attribute}-{value}", [{"image_type": None, "prompt": prompt}] * TEXTS)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--cohorts", type=Path, default=Path("runs/ten"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--type", default="", help="the type of a run of a single type")
+    parser.add_argument("--draw-only", action="store_true", help="draw the images, which needs no reader")
     parser.add_argument("--readers-only", action="store_true", help="fit the readers, which need no run")
     args = parser.parse_args()
     scores = Scores(args.run, args.cohorts, args.out, args.type)
@@ -342,6 +357,9 @@ def main() -> None:
             for seed in SEEDS:
                 fit = label_reader(train, list(cohort.labels[label].values), train.column(label))
                 scores.reader(f"label-{name}", fit, seed)
+        return
+    if args.draw_only:
+        draw_all(scores)
         return
     whole: dict[str, Any] = {"labels": {}, "text": {}, "people": {}}
     for name in scores.types:
