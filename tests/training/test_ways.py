@@ -89,7 +89,7 @@ def test_two_processes_train_as_one(cohort_path: Path, quick: TrainConfig, tmp_p
             sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
             str(tmp_path / "program.py"), str(cohort_path), str(tmp_path / name),
         ]  # fmt: skip
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
