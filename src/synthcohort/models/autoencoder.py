@@ -36,6 +36,7 @@ from synthcohort.models.layers import (
 FORMAT, VERSION = "autoencoder", 1
 LOG_STD_RANGE = (-9.0, 1.0)  # about 0.0001 to 2.7
 WEIGHTS = "weights.safetensors"
+FOLDER = "autoencoder"  # within a run of its own, and within the model of a latent diffusion run
 
 
 @dataclass(frozen=True)

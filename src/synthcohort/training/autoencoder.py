@@ -4,7 +4,6 @@ As in `diffusion`, a run of S steps is a function of (cohorts, config, seed): st
 seeds that name s.
 """
 
-import errno
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from synthcohort.core.config import to_mapping
@@ -23,12 +23,14 @@ from synthcohort.core.files import check_writable, remove
 from synthcohort.core.progress import progress
 from synthcohort.core.run import RunFolder
 from synthcohort.core.seeds import seed_from
-from synthcohort.models.autoencoder import Autoencoder, AutoencoderSpec, kl_divergence, save_autoencoder
+from synthcohort.models.autoencoder import FOLDER, Autoencoder, AutoencoderSpec, kl_divergence, save_autoencoder
 from synthcohort.models.checkpoint import ModelSpec
 from synthcohort.models.condition import Vocabulary
+from synthcohort.models.memory import keep_freed_memory
 from synthcohort.training.autoencoder_config import AutoencoderTraining
 from synthcohort.training.config import TrainConfig
 from synthcohort.training.data import column, image_spec, training_set
+from synthcohort.training.diffusion import _disk_full
 from synthcohort.training.joint import ImageType, JointSet, open_types, type_shares
 from synthcohort.training.parallel import Workers, joined
 from synthcohort.training.reconstruction import write_report
@@ -38,7 +40,6 @@ from synthcohort.training.state import TrainingState
 MEASURED_STEPS = 6
 STARTING_IMAGES = 64  # whose patches give the linear code to begin with
 SCALED_BY = 1_000  # images that the scale of the latents is measured on
-FOLDER = "autoencoder"  # within a run, and within the model of a diffusion run
 
 
 def train_autoencoder(cohorts: Sequence[Path], out: Path, config: AutoencoderTraining, seed: int = 0) -> dict[str, Any]:
@@ -56,6 +57,7 @@ def train_autoencoder(cohorts: Sequence[Path], out: Path, config: AutoencoderTra
 def _train(
     cohorts: Sequence[Path], out: Path, config: AutoencoderTraining, seed: int, workers: Workers
 ) -> dict[str, Any]:
+    keep_freed_memory()
     workers.check(config.batch)
     check_writable(out)
     types = open_types(cohorts)
@@ -106,11 +108,10 @@ def _explained(out: Path) -> Iterator[None]:
             remedy = "lower autoencoder.batch, autoencoder.crop or autoencoder.network.channels"
             raise TrainingError(Problem("memory", "ran out while training", remedy=remedy)) from error
         raise
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            found = f"{error.strerror or 'no space left'} while writing the run"
+    except (OSError, SafetensorError) as error:
+        if _disk_full(error):
             remedy = "make room, then run the same command again: it goes on from its last checkpoint"
-            raise TrainingError(Problem(f"disk of {out}", found, remedy=remedy)) from error
+            raise TrainingError(Problem(f"disk of {out}", "no space left while writing the run", "", remedy)) from error
         raise
 
 
