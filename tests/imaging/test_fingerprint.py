@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from synthcohort.imaging.fingerprint import (
+    COEFFICIENTS,
     SIDE,
     VECTOR_SIZE,
     central_squares,
@@ -13,6 +14,7 @@ from synthcohort.imaging.fingerprint import (
     fingerprint,
     harmonic_basis,
     harmonics,
+    harmonics_of_corners,
     invariants,
     unpacked,
 )
@@ -24,7 +26,7 @@ def texture(seed, shape=(128, 128), sigma=3.0):
 
 
 def invariants_of(thumbnail):
-    return invariants(harmonics(unpacked(coarse_detail(thumbnail[None].astype(np.float32))), harmonic_basis()))[0]
+    return invariants(harmonics(unpacked(coarse_detail(thumbnail[None].astype(np.float32))), harmonic_basis()))[:, 0]
 
 
 @given(
@@ -105,12 +107,26 @@ def test_a_basis_of_a_square_sees_what_a_crop_shows():
     crop = image[48:, 48:]  # the lower right 90 %
     whole = unpacked(coarse_detail(fingerprint(image).thumbnail[None].astype(np.float32)))
     cut = unpacked(coarse_detail(fingerprint(crop).thumbnail[None].astype(np.float32)))
-    shown = invariants(harmonics(cut, harmonic_basis()))[0]
+    shown = invariants(harmonics(cut, harmonic_basis()))[:, 0]
     right, wrong = (
-        np.corrcoef(shown, invariants(harmonics(whole, harmonic_basis(0.9, *at)))[0])[0, 1]
+        np.corrcoef(shown, invariants(harmonics(whole, harmonic_basis(0.9, *at)))[:, 0])[0, 1]
         for at in ((0.1, 0.1), (-0.1, -0.1))
     )
     assert right > wrong + 0.1
+
+
+def test_corners_together_are_the_corners_one_by_one():
+    coarse = unpacked(coarse_detail(np.stack([fingerprint(texture(i)).thumbnail for i in range(3)]).astype(np.float32)))
+    together = harmonics_of_corners(coarse, (0.95, 0.8))
+    corners = [
+        (scale, x, y)
+        for scale in (0.95, 0.8)
+        for x in (scale - 1, 1 - scale)
+        for y in (scale - 1, 1 - scale)
+    ]  # fmt: skip
+    assert together.shape == (8, 2, COEFFICIENTS, 3)
+    for own, square in zip(together, corners, strict=True):
+        np.testing.assert_allclose(own, harmonics(coarse, harmonic_basis(*square)), atol=1e-5)
 
 
 def test_detail_of_nothing_is_nothing():

@@ -1,4 +1,10 @@
+import errno
 import io
+import mmap
+import os
+import signal
+import sys
+import time
 from collections import Counter
 
 import numpy as np
@@ -6,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from synthcohort.imaging.fingerprint import fingerprint
-from synthcohort.ingest import near_duplicate_search
+from synthcohort.ingest import near_duplicate_search, near_duplicate_views
 from synthcohort.ingest.leakage import leakage, listed, said
-from synthcohort.ingest.near_duplicates import THRESHOLD, Chain, NearDuplicates, find_groups
+from synthcohort.ingest.near_duplicates import THRESHOLD, Chain, NearDuplicates, _components, find_groups
 from synthcohort.ingest.split import Group, allocate, connected, strata
 from synthcohort.phantoms.anatomy import draw_anatomy, draw_knee
 from synthcohort.phantoms.knee import knee
@@ -217,10 +223,90 @@ def test_search_in_blocks_is_search_at_once(monkeypatch):
     images, _ = planted("textures", 40)
     whole = found_in(images)
     monkeypatch.setattr(near_duplicate_search, "COLUMNS", 17)
-    monkeypatch.setattr(near_duplicate_search, "ROWS", 5)
+    for name, value in {"ROWS": 5, "SPAN": 13, "PAIRS": 11, "REGISTERED": 7, "TOGETHER": {24: 3, 48: 2}}.items():
+        monkeypatch.setattr(near_duplicate_search, name, value)
     blocks = found_in(images)
     assert blocks.groups == whole.groups
     assert blocks.pairs.tolist() == whole.pairs.tolist()
+    np.testing.assert_allclose(blocks.similarity, whole.similarity, atol=2e-4)
+
+
+def in_small_blocks(monkeypatch):
+    """So that a small set is enough for helpers and files."""
+    for name, value in {"ROWS": 8, "PAIRS": 64, "REGISTERED": 32, "TOGETHER": {24: 64, 48: 16}}.items():
+        monkeypatch.setattr(near_duplicate_search, name, value)
+    for name, value in {"BLOCK": 8, "IN_MEMORY": 100, "SHARED": 1 << 16}.items():
+        monkeypatch.setattr(near_duplicate_views, name, value)
+
+
+def same(one, other):
+    return (
+        one.pairs.tobytes() == other.pairs.tobytes()
+        and one.similarity.tobytes() == other.similarity.tobytes()
+        and (one.groups, one.chains, one.families, one.blank)
+        == (other.groups, other.chains, other.families, other.blank)
+    )
+
+
+def test_the_number_of_processes_changes_nothing(monkeypatch, tmp_path):
+    in_small_blocks(monkeypatch)
+    images, _ = planted("blobs", 90)
+    alone = found_in(images, workers=1)
+    assert len(alone.pairs) > 10
+    for workers in (2, 3):
+        assert same(found_in(images, workers=workers, folder=tmp_path), alone)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="one process works alone elsewhere")
+def test_what_a_helper_leaves_is_done(monkeypatch):
+    """A machine that runs short of memory ends a process: nothing is lost."""
+    in_small_blocks(monkeypatch)
+    images, _ = planted("blobs", 90)
+    alone = found_in(images, workers=1)
+    real, own, ended = near_duplicate_search._nearest, os.getpid(), mmap.mmap(-1, 1)
+
+    def search(*args, **settings):
+        if os.getpid() != own:
+            ended[:] = b"1"
+            os.kill(os.getpid(), signal.SIGKILL)
+        while not ended[0]:  # until a helper has taken its first block
+            time.sleep(0.001)
+        real(*args, **settings)
+
+    monkeypatch.setattr(near_duplicate_search, "_nearest", search)
+    assert same(found_in(images, workers=2), alone)
+
+
+def test_an_error_in_a_step_is_the_callers_and_ends_the_helpers(monkeypatch):
+    in_small_blocks(monkeypatch)
+    monkeypatch.setattr(near_duplicate_search, "_best_square", None)
+    with pytest.raises(TypeError):
+        found_in(planted("blobs", 90)[0], workers=2)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_full_disk_is_said_at_once(monkeypatch):
+    in_small_blocks(monkeypatch)
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        found_in(planted("blobs", 40)[0])
+
+
+@given(seed=st.integers(0, 10**6), count=st.integers(1, 60), links=st.integers(0, 80))
+@settings(max_examples=50, deadline=None)
+def test_components_are_what_pairs_connect(seed, count, links):
+    pairs = np.random.default_rng(seed).integers(0, count, (links, 2))
+    expected = sparse.csgraph.connected_components(
+        sparse.coo_array((np.ones(links), (pairs[:, 0], pairs[:, 1])), shape=(count, count)), directed=False
+    )[1]
+    found = _components(count, pairs)
+    assert [np.flatnonzero(expected == name)[0] for name in expected] == found.tolist()
 
 
 def example():

@@ -4,12 +4,17 @@ Coordinates are normalized: (x, y) in [-1, 1] over a square view. A transform [2
 place in the query that shows the same. Only what lies in the inscribed disc of both is compared: there, a turn within
 the frame brings no corner in.
 
-Shape suffixes: P pairs, V places in the disc, S rows and columns, R rings, M harmonics.
+Shape suffixes: P pairs, T and Q distinct templates and queries, V places in the disc, S rows and columns, C harmonics.
 """
 
+import math
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from numpy.typing import DTypeLike
+
+from synthcohort.imaging.fingerprint import HARMONIC
 
 DISC = 0.9  # radius of what is compared in the template
 EDGE = 0.95  # and in the query
@@ -18,21 +23,40 @@ ANGLES = 72
 FREEDOM = 0.15  # how far a registration may move from where it began: of the linear part and of the shift
 
 
-def best_turns(query_PRM: np.ndarray, template_PRM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def best_turns(query_PX: np.ndarray, template_PX: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The turn that makes the query's harmonics most like the template's, as it is and mirrored.
 
-    Returns the correlations there, [P, 2] float32 in [-1, 1], and the angles in radians [P, 2]; mirrored second.
-    Bodies are so symmetric that the better of the two need not be the true one.
+    Harmonics are [P, 2 * C], real parts before imaginary parts. Returns the correlations there, [P, 2] float32 in
+    [-1, 1], and the angles in radians [P, 2]; mirrored second. Bodies are so symmetric that the better of the two need
+    not be the true one.
     """
-    P, _, M = query_PRM.shape
-    angles = np.arange(ANGLES, dtype=np.float32) * np.float32(2 * np.pi / ANGLES)
-    waves = np.exp(1j * np.arange(M)[:, None] * angles).astype(np.complex64)
-    both = np.stack([(template_PRM * query_PRM.conj()).sum(1), (template_PRM * query_PRM).sum(1)], 1).reshape(2 * P, M)
-    values = both.real @ waves.real - both.imag @ waves.imag
+    P, C = len(query_PX), query_PX.shape[1] // 2
+    (q_real, q_imag), (t_real, t_imag) = ((x[:, :C], x[:, C:]) for x in (query_PX, template_PX))
+    straight, crossed = t_real * q_real, t_imag * q_real
+    both = np.empty((2, P, 2, C), np.float32)
+    other = t_imag * q_imag
+    np.add(straight, other, out=both[0, :, 0])
+    np.subtract(straight, other, out=both[1, :, 0])
+    np.multiply(t_real, q_imag, out=other)
+    np.subtract(crossed, other, out=both[0, :, 1])
+    np.add(crossed, other, out=both[1, :, 1])
+    values = both.reshape(2 * P, 2 * C) @ _waves()
     best = values.argmax(1)
-    power = (np.abs(query_PRM) ** 2).sum((1, 2)) * (np.abs(template_PRM) ** 2).sum((1, 2))
-    correlation = values[np.arange(2 * P), best].reshape(P, 2) / np.sqrt(power + 1e-12)[:, None]
-    return correlation, angles[best].reshape(P, 2)
+    power = np.vecdot(query_PX, query_PX) * np.vecdot(template_PX, template_PX)
+    correlation = values[np.arange(2 * P), best].reshape(2, P) / np.sqrt(power + np.float32(1e-12))
+    return correlation.T, _angles()[best].reshape(2, P).T
+
+
+@cache
+def _angles() -> np.ndarray:
+    return np.arange(ANGLES, dtype=np.float32) * np.float32(2 * np.pi / ANGLES)
+
+
+@cache
+def _waves() -> np.ndarray:
+    """What a turn by each angle does to harmonics: [2 * C, ANGLES] float32."""
+    phase = HARMONIC[:, None] * _angles().astype(np.float64)
+    return np.concatenate([np.cos(phase), -np.sin(phase)]).astype(np.float32)
 
 
 def similarity_transforms(
@@ -60,91 +84,198 @@ def _disc(size: int, every_other: bool = False) -> tuple[np.ndarray, np.ndarray]
     return inside, np.stack([x.ravel()[inside], y.ravel()[inside], np.ones(len(inside))]).astype(np.float32)
 
 
-def _sampled(query_PSS: np.ndarray, x_PV: np.ndarray, y_PV: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bilinear values of the queries at these places [P, V], and 1 where the place lies in the query's disc, else 0."""
-    P, S, _ = query_PSS.shape
-    shown = (x_PV * x_PV + y_PV * y_PV <= EDGE * EDGE).astype(np.float32)
-    column = np.clip((x_PV + 1) * (S / 2) - 0.5, 0, S - 1.001)
-    row = np.clip((y_PV + 1) * (S / 2) - 0.5, 0, S - 1.001)
-    left, top = column.astype(np.int32), row.astype(np.int32)
-    column -= left
-    row -= top
-    at = top * S + left + (np.arange(P, dtype=np.int32) * (S * S))[:, None]
-    flat = query_PSS.reshape(-1)
-    upper = flat.take(at)
-    upper += column * (flat.take(at + 1) - upper)
-    at += S
-    lower = flat.take(at)
-    lower += column * (flat.take(at + 1) - lower)
-    return upper + row * (lower - upper), shown
+class Room:
+    """Memory for intermediate results, used again by the next call: fresh memory costs more than filling it. One thread
+    at a time may use it."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, np.ndarray] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
+        size = math.prod(shape)
+        held = self._held.get(name)
+        if held is None or held.size < size:
+            held = self._held[name] = np.empty(size, dtype)
+        return held[:size].reshape(shape)
 
 
-def _standardized(x_PV: np.ndarray, mask_PV: np.ndarray) -> np.ndarray:
-    """Mean 0 and squared sum 1 under the mask, 0 elsewhere; a constant becomes 0."""
-    mean = np.einsum("pv,pv->p", x_PV, mask_PV) / np.maximum(mask_PV.sum(1), 1)
-    centered = (x_PV - mean[:, None]) * mask_PV
-    return centered / np.maximum(np.sqrt(np.einsum("pv,pv->p", centered, centered)), 1e-6)[:, None]
+@dataclass(frozen=True)
+class Templates:
+    """What registration needs to know of views that others are laid over: at V places, of all or of every other."""
+
+    slopes: np.ndarray  # [T, 2, V] float32: along x and along y
+    values: np.ndarray  # [T, V] float32
+    inverse: np.ndarray  # [T, 6, 6] float32: of the damped Gauss-Newton matrix of an affine step
+    every_other: bool
+
+
+def make_templates(views_TSS: np.ndarray, every_other: bool = False) -> Templates:
+    """Templates of views (detail, float32). `every_other` looks at half of the places, nearly as good for choosing at
+    half the cost.
+
+    The matrix is over the whole disc, though the query may show less of it: near enough for the size of a step.
+    """
+    T, S, _ = views_TSS.shape
+    inside = _disc(S, every_other)[0]
+    flat = views_TSS.reshape(T, -1)
+    slopes = np.empty((T, 2, len(inside)), np.float32)
+    for axis, next_one in enumerate((1, S)):  # the disc leaves room at the border
+        np.subtract(flat[:, inside + next_one], flat[:, inside - next_one], out=slopes[:, axis])
+    slopes *= np.float32(S / 4)
+    along_x, along_y = slopes[:, 0], slopes[:, 1]
+    products = np.stack([along_x * along_x, along_x * along_y, along_y * along_y])
+    sums = products.reshape(3 * T, -1) @ _products(S, every_other)
+    xx, xy, yy = sums[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(3, T, 3, 3)
+    hessian = np.concatenate([np.concatenate([xx, xy], 2), np.concatenate([xy, yy], 2)], 1)
+    damping = np.maximum(np.einsum("pii->pi", hessian), 1e-3) * 0.02
+    inverse = np.linalg.inv(hessian + damping[:, :, None] * np.eye(6, dtype=np.float32))
+    return Templates(slopes, flat[:, inside], inverse.astype(np.float32, copy=False), every_other)
 
 
 def register(
-    template_PSS: np.ndarray, query_PSS: np.ndarray, transforms_P23: np.ndarray, steps: int, every_other: bool = False
+    templates: Templates,
+    query_QSS: np.ndarray,
+    transforms_P23: np.ndarray,
+    steps: int,
+    template_of: np.ndarray | None = None,
+    query_of: np.ndarray | None = None,
+    room: Room | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Improves transforms by Gauss-Newton; the best met [P, 2, 3] and the correlation under the mask [P] there.
 
-    Views are detail, float32. Steps that lead further than FREEDOM from the start are not taken; an overlap that is too
-    small counts as -1. `every_other` looks at half of the places, nearly as good for choosing at half the cost.
+    Queries are detail, float32. `template_of` and `query_of` [P] say which view each pair is of; None: in order. Steps
+    that lead further than FREEDOM from the start are not taken; an overlap that is too small counts as -1.
     Source: Baker and Matthews 2004, inverse compositional algorithm, with gain and offset removed.
     """
-    P, S, _ = template_PSS.shape
-    inside, place_3V = _disc(S, every_other)
-    flat = template_PSS.reshape(P, -1)
-    template = flat[:, inside]
-    slope_x = (flat[:, inside + 1] - flat[:, inside - 1]) * np.float32(S / 4)  # the disc leaves room at the border
-    slope_y = (flat[:, inside + S] - flat[:, inside - S]) * np.float32(S / 4)
-    inverse = _inverse_hessian(slope_x, slope_y, place_3V)
-    start = np.concatenate([transforms_P23, np.broadcast_to(_LAST_ROW, (P, 1, 3))], 1)
-    start_inverse = np.linalg.inv(start)
-    current = start
+    room = room or Room()
+    P, S = len(transforms_P23), query_QSS.shape[-1]
+    place_3V = _disc(S, templates.every_other)[1]
+    V = place_3V.shape[1]
+    own = np.arange(P) if template_of is None else template_of
+    template = templates.values.take(own, 0, out=room.array("template", (P, V)), mode="clip")
+    if steps:
+        slopes = templates.slopes.take(own, 0, out=room.array("slopes", (P, 2, V)), mode="clip")
+        inverse = templates.inverse[own]
+    base = (np.arange(P) if query_of is None else query_of).astype(np.float32)[:, None]
+    base *= S * S  # exact: blocks hold fewer than 2**24 numbers
+    start_inverse = _inverse(transforms_P23)
+    current = transforms_P23
     best, best_value = transforms_P23, np.full(P, -2.0, np.float32)
     for step in range(steps + 1):
-        where = current[:, :2] @ place_3V
-        seen, mask = _sampled(query_PSS, where[:, 0], where[:, 1])
-        a, b = _standardized(template, mask), _standardized(seen, mask)
-        value = np.einsum("pv,pv->p", a, b)
-        value[mask.mean(1) < LEAST_OVERLAP] = -1.0
+        seen, mask = _sampled(query_QSS, current, place_3V, base, room)
+        value, error = _compared(template, seen, mask, step < steps, room)
         better = value > best_value
-        best = np.where(better[:, None, None], current[:, :2], best)
+        best = np.where(better[:, None, None], current, best)
         best_value = np.where(better, value, best_value)
-        if step == steps:
+        if error is None:
             break
-        strength = np.sqrt(np.einsum("pv,pv->p", template * mask, template))
-        error = (b - a) * strength[:, None]
-        descent = np.concatenate([(slope_x * error) @ place_3V.T, (slope_y * error) @ place_3V.T], 1)
-        change = (inverse @ descent[:, :, None]).reshape(P, 2, 3)
-        update = np.concatenate([change, np.zeros((P, 1, 3), np.float32)], 1) + np.eye(3, dtype=np.float32)
-        moved = current @ np.linalg.inv(update)
-        current = np.where(_near(start_inverse @ moved)[:, None, None], moved, current).astype(np.float32)
+        pulls = np.multiply(slopes, error[:, None], out=room.array("pulls", (P, 2, V)))
+        change = inverse @ (pulls.reshape(2 * P, V) @ place_3V.T).reshape(P, 6, 1)
+        moved = _composed(current, _inverse(change.reshape(P, 2, 3) + _UNIT))
+        near = np.abs(_composed(start_inverse, moved) - _UNIT).max((1, 2)) <= FREEDOM
+        current = np.where(near[:, None, None], moved, current)
     return best, best_value
 
 
-def _inverse_hessian(slope_x_PV: np.ndarray, slope_y_PV: np.ndarray, place_3V: np.ndarray) -> np.ndarray:
-    """The damped inverse of the Gauss-Newton matrix of an affine step: [P, 6, 6].
+_UNIT = np.eye(2, 3, dtype=np.float32)
 
-    Over the whole disc, though the query may show less of it: near enough for the size of a step.
+
+@cache
+def _products(size: int, every_other: bool) -> np.ndarray:
+    """xx, xy, x, yy, y and 1 of each place: [V, 6]."""
+    x, y, one = _disc(size, every_other)[1]
+    return np.stack([x * x, x * y, x, y * y, y, one], 1)
+
+
+def _sampled(
+    query_QSS: np.ndarray, transforms_P23: np.ndarray, place_3V: np.ndarray, base_P1: np.ndarray, room: Room
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bilinear values of the queries where transforms lead [P, V], 0 outside of the query's disc, and 1 inside of it.
+
+    `base` is where the pair's query begins among the numbers of all.
     """
-    products_V9 = (place_3V[:, None] * place_3V[None]).reshape(9, -1).T
-    xx, xy, yy = (
-        ((a * b) @ products_V9).reshape(-1, 3, 3)
-        for a, b in ((slope_x_PV, slope_x_PV), (slope_x_PV, slope_y_PV), (slope_y_PV, slope_y_PV))
+    P, S, V = len(transforms_P23), query_QSS.shape[-1], place_3V.shape[1]
+    # In pixels from the middle of the view.
+    lead = (transforms_P23 * np.float32(S / 2)).transpose(1, 0, 2).reshape(2 * P, 3)
+    at = np.matmul(lead, place_3V, out=room.array("at", (2 * P, V))).reshape(2, P, V)
+    square = np.multiply(at, at, out=room.array("square", (2, P, V)))
+    reach = square[0]
+    reach += square[1]
+    mask = np.less_equal(reach, np.float32((EDGE * S / 2) ** 2), out=room.array("mask", (P, V)), casting="unsafe")
+    at += np.float32(S / 2 - 0.5)
+    whole = np.trunc(at, out=square)  # inside of the disc nothing is negative
+    at -= whole
+    column, row = at
+    index = whole[1]
+    index *= np.float32(S)
+    index += whole[0]
+    index += base_P1
+    corner = room.array("corner", (P, V), np.intp)
+    corner[...] = index
+    flat = query_QSS.reshape(-1)
+    # Outside of the disc places may lie outside of the view: what is found there is masked.
+    upper, lower, right = (
+        flat[first:].take(corner, mode="clip", out=room.array(name, (P, V)))
+        for first, name in ((0, "upper"), (S, "lower"), (1, "right"))
     )
-    hessian = np.concatenate([np.concatenate([xx, xy], 2), np.concatenate([xy, yy], 2)], 1)
-    damping = np.maximum(np.einsum("pii->pi", hessian), 1e-3) * 0.02
-    return np.asarray(np.linalg.inv(hessian + damping[:, :, None] * np.eye(6, dtype=np.float32)))
+    right -= upper
+    right *= column
+    upper += right
+    flat[S + 1 :].take(corner, mode="clip", out=right)
+    right -= lower
+    right *= column
+    lower += right
+    lower -= upper
+    lower *= row
+    upper += lower
+    upper *= mask
+    return upper, mask
 
 
-_LAST_ROW = np.array([[0, 0, 1]], np.float32)
+def _compared(
+    template_PV: np.ndarray, seen_PV: np.ndarray, mask_PV: np.ndarray, moving: bool, room: Room
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The correlation under the mask [P], and what the template misses of what is seen there [P, V], in its scale.
+
+    `seen` is 0 outside of the mask. The mask is no longer one afterwards.
+    """
+    V = template_PV.shape[1]
+    masked = np.multiply(template_PV, mask_PV, out=room.array("masked", template_PV.shape))
+    ones = np.ones(V, np.float32)
+    shown = mask_PV @ ones
+    count = np.maximum(shown, 1)
+    a_mean, b_mean = masked @ ones / count, seen_PV @ ones / count
+    power = np.vecdot(masked, masked)
+    a_size = np.maximum(np.sqrt(np.maximum(power - a_mean * a_mean * count, 0)), np.float32(1e-6))
+    b_power = np.vecdot(seen_PV, seen_PV) - b_mean * b_mean * count
+    b_size = np.maximum(np.sqrt(np.maximum(b_power, 0)), np.float32(1e-6))
+    value = (np.vecdot(masked, seen_PV) - a_mean * b_mean * count) / (a_size * b_size)
+    value[shown < LEAST_OVERLAP * V] = -1.0
+    if not moving:
+        return value, None
+    strength = np.sqrt(power)
+    a_gain, b_gain = strength / a_size, strength / b_size
+    seen_PV *= b_gain[:, None]
+    masked *= a_gain[:, None]
+    seen_PV -= masked
+    mask_PV *= (a_gain * a_mean - b_gain * b_mean)[:, None]
+    seen_PV += mask_PV
+    return value, seen_PV
 
 
-def _near(change_P33: np.ndarray) -> np.ndarray:
-    """True where a change from the start is a small one: [P]."""
-    return np.asarray(np.abs(change_P33 - np.eye(3)).max((1, 2)) <= FREEDOM)
+def _inverse(transforms_P23: np.ndarray) -> np.ndarray:
+    """The transforms that lead back: [P, 2, 3]."""
+    (a, b, x), (c, d, y) = transforms_P23.transpose(1, 2, 0)
+    scale = 1 / (a * d - b * c)
+    result = np.empty_like(transforms_P23)
+    result[:, 0, 0], result[:, 0, 1], result[:, 1, 0], result[:, 1, 1] = d * scale, -b * scale, -c * scale, a * scale
+    result[:, 0, 2] = (b * y - d * x) * scale
+    result[:, 1, 2] = (c * x - a * y) * scale
+    return result
+
+
+def _composed(outer_P23: np.ndarray, inner_P23: np.ndarray) -> np.ndarray:
+    """What first `inner` and then `outer` do: [P, 2, 3]."""
+    result = outer_P23[:, :, :2] @ inner_P23
+    result[:, :, 2] += outer_P23[:, :, 2]
+    return np.asarray(result)

@@ -4,7 +4,7 @@ Words: the *thumbnail* is the whole image, stretched to a square; a *view* is th
 coordinates (x, y) in [-1, 1]; *detail* is a view without brightness and contrast; *harmonics* are the circular Fourier
 coefficients of detail, ring by ring; *invariants* are numbers made of them that no turn and no mirror changes.
 
-Shape suffixes: N images, S rows and columns, R rings, M harmonics of a ring, D invariants.
+Shape suffixes: N images, S rows and columns, C harmonics of all rings, D invariants.
 """
 
 from dataclasses import dataclass
@@ -102,7 +102,9 @@ def fine_detail(views_NSS: np.ndarray) -> np.ndarray:
 
 def coarse_detail(views_NSS: np.ndarray) -> np.ndarray:
     """Detail of views in 0..255 at half their size, packed: [N, 24, 24] int8."""
-    small = views_NSS.reshape(-1, COARSE, 2, COARSE, 2).mean(axis=(2, 4))
+    small = views_NSS[:, ::2, ::2] + views_NSS[:, ::2, 1::2]
+    small += views_NSS[:, 1::2, ::2] + views_NSS[:, 1::2, 1::2]
+    small /= 4
     return _packed(detail(small / np.float32(127.5), *COARSE_BAND), COARSE_CLIP)
 
 
@@ -135,43 +137,100 @@ def _blur_matrix(size: int, sigma: float) -> np.ndarray:
     return matrix.astype(np.float32)
 
 
+def _layout() -> tuple[np.ndarray, np.ndarray]:
+    """Which harmonic of which ring each coefficient is: harmonic by harmonic, rings outward.
+
+    Near the center few pixels make a ring: it has no fast harmonics.
+    """
+    m, r = np.meshgrid(np.arange(HARMONICS), np.arange(len(RADII)), indexing="ij")
+    there = m <= RADII[r] * COARSE * 0.8
+    return m[there], r[there]
+
+
+HARMONIC, _RING = _layout()
+COEFFICIENTS = len(HARMONIC)
+_CONSTANT = len(RADII)  # the first coefficients are the rings' constants
+_INNER = np.flatnonzero((HARMONIC[1:] == HARMONIC[:-1]) & (HARMONIC[1:] > 0))  # those with a neighbor further out
+
+
 @cache
 def harmonic_basis(scale: float = 1.0, x: float = 0.0, y: float = 0.0) -> np.ndarray:
-    """Circular harmonics of the square of this scale around (x, y): [24 * 24, R * M] complex64, for coarse detail.
+    """Circular harmonics of the square of this scale around (x, y): [2, C, 24 * 24] float32, for coarse detail.
 
     So scaled that the product of two images' harmonics is about their correlation over the disc.
     """
     line = (np.arange(COARSE) * 2 + 1) / COARSE - 1
     v, u = np.meshgrid((line - y) / scale, (line - x) / scale, indexing="ij")
-    rho, phi = np.hypot(u, v).reshape(-1, 1), np.arctan2(v, u).reshape(-1, 1, 1)
-    profile = np.exp(-0.5 * ((rho - RADII) / RING) ** 2)
-    profile *= np.sqrt(RADII) / np.sqrt((profile**2).sum(0))
-    turning = np.exp(-1j * phi * np.arange(HARMONICS))
-    turning[:, :, 1:] *= np.sqrt(2)
-    # Near the center few pixels make a ring: it has no fast harmonics.
-    there = np.arange(HARMONICS) <= RADII[:, None] * COARSE * 0.8
-    return (profile[:, :, None] * turning * there).reshape(COARSE * COARSE, -1).astype(np.complex64)
+    rho, phi = np.hypot(u, v).ravel(), np.arctan2(v, u).ravel()
+    profile = np.exp(-0.5 * ((rho - RADII[:, None]) / RING) ** 2)
+    profile *= (np.sqrt(RADII) / np.sqrt((profile**2).sum(1)))[:, None]
+    turning = np.where(HARMONIC > 0, np.sqrt(2), 1.0)[:, None] * np.exp(-1j * HARMONIC[:, None] * phi)
+    basis = profile[_RING] * turning
+    return np.stack([basis.real, basis.imag]).astype(np.float32)
 
 
 def harmonics(coarse_NSS: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """Circular harmonics of coarse detail (float32): [N, R, M] complex64."""
+    """Circular harmonics of coarse detail (float32), real and imaginary parts: [2, C, N] float32."""
     flat = coarse_NSS.reshape(len(coarse_NSS), -1)
-    result = np.empty((len(flat), basis.shape[1]), np.complex64)
-    result.real = flat @ np.ascontiguousarray(basis.real)
-    result.imag = flat @ np.ascontiguousarray(basis.imag)
-    return result.reshape(-1, len(RADII), HARMONICS)
+    return np.asarray(basis.reshape(-1, flat.shape[1]) @ flat.T).reshape(2, -1, len(flat))
 
 
-def invariants(harmonics_NRM: np.ndarray) -> np.ndarray:
-    """What no turn and no mirror changes: [N, D] float32.
+def harmonics_of_corners(coarse_NSS: np.ndarray, scales: tuple[float, ...]) -> np.ndarray:
+    """Harmonics of the squares of these scales in each corner: [scales * 4, 2, C, N] float32.
 
-    The rings' constants, the strengths of their harmonics, and how the same harmonic of neighboring rings lies to each
-    other: a turn multiplies both by the same phase, a mirror conjugates both, and the product's real part stays.
+    Corners lie at (x, y) = (-, -), (-, +), (+, -), (+, +). What one corner shows is what its opposite shows of the
+    mirrored image, so that what is even and what is odd of the image along both axes is looked at once for all four.
     """
-    total = np.sqrt((np.abs(harmonics_NRM) ** 2).sum(axis=(1, 2), keepdims=True)) + 1e-6
-    scaled = harmonics_NRM / total
-    product = scaled[:, :-1, 1:] * scaled[:, 1:, 1:].conj()
-    relative = product.real / np.sqrt(np.abs(product) + 1e-6)
-    strength = np.sqrt(np.abs(scaled[:, :, 1:]))
-    parts = (strength, scaled[:, :, 0].real, relative)
-    return np.concatenate([part.reshape(len(scaled), -1) for part in parts], 1).astype(np.float32)
+    N, C = len(coarse_NSS), COEFFICIENTS
+    parts = [
+        half
+        for rows in _even_and_odd(coarse_NSS, axis=1)
+        for half in _even_and_odd(rows, axis=2)
+    ]  # fmt: skip
+    seen = [basis @ part.reshape(N, -1).T for basis, part in zip(_corner_basis(scales), parts, strict=True)]
+    along_x = seen[0] + seen[1], seen[2] + seen[3]
+    against_x = seen[0] - seen[1], seen[2] - seen[3]
+    result = np.empty((len(scales), 4, 2, C, N), np.float32)
+    for corner, (even, odd, combine) in enumerate(
+        ((*along_x, np.add), (*along_x, np.subtract), (*against_x, np.add), (*against_x, np.subtract))
+    ):
+        shape = (len(scales), 2, C, N)
+        combine(even.reshape(shape), odd.reshape(shape), out=result[:, corner])
+    result[:, 1:3, 1] *= -1  # a mirror conjugates
+    result[:, 2:] *= np.where(HARMONIC % 2, -1, 1).astype(np.float32)[:, None]  # and along x it turns by half
+    return result.reshape(-1, 2, C, N)
+
+
+def _even_and_odd(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """The parts of a line that its mirror image has too, and with the other sign: the first half of each."""
+    half = x.shape[axis] // 2
+    first = x[:, :half] if axis == 1 else x[:, :, :half]
+    last = np.flip(x, axis)[:, :half] if axis == 1 else np.flip(x, axis)[:, :, :half]
+    return first + last, first - last
+
+
+@cache
+def _corner_basis(scales: tuple[float, ...]) -> tuple[np.ndarray, ...]:
+    """The bases of the first corner's squares, split like the image: four [scales * 2 * C, 12 * 12]."""
+    bases = np.concatenate([harmonic_basis(scale, scale - 1, scale - 1) for scale in scales])
+    image = bases.reshape(-1, COARSE, COARSE) / 4
+    parts = [half for rows in _even_and_odd(image, axis=1) for half in _even_and_odd(rows, axis=2)]
+    return tuple(np.ascontiguousarray(part.reshape(len(part), -1)) for part in parts)
+
+
+def invariants(harmonics_2CN: np.ndarray) -> np.ndarray:
+    """What no turn and no mirror changes: [D, N] float32.
+
+    The strengths of the rings' harmonics, the rings' constants, and how the same harmonic of neighboring rings lies to
+    each other: a turn multiplies both by the same phase, a mirror conjugates both, and the product's real part stays.
+    """
+    size = np.square(harmonics_2CN).sum(0)
+    total = np.sqrt(size.sum(0)) + np.float32(1e-6)
+    scaled = harmonics_2CN / total
+    np.sqrt(size, out=size)
+    size /= total
+    inner, outer = scaled[:, _INNER], scaled[:, _INNER + 1]
+    inner *= outer
+    bound = size[_INNER] * size[_INNER + 1]
+    relative = inner.sum(0) / np.sqrt(bound + np.float32(1e-6))
+    return np.concatenate([np.sqrt(size[_CONSTANT:]), scaled[0, :_CONSTANT], relative])

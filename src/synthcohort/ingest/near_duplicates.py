@@ -12,13 +12,14 @@ a group whose members do look like its center; it stays whole however large it i
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from synthcohort.imaging.fingerprint import SIDE
-from synthcohort.ingest.near_duplicate_search import Views, compare, find_candidates, learn_metric, make_views, verify
+from synthcohort.ingest.near_duplicate_search import compare, find_candidates, verify
+from synthcohort.ingest.near_duplicate_views import Means, Views, describe, make_views
 
 THRESHOLD = 0.84
 STRICTER = (0.87, 0.90, 0.93, 0.96, 0.98)  # for chains, one after the other
@@ -64,30 +65,42 @@ class NearDuplicates:
 
 
 def find_groups(
-    vectors: np.ndarray, thumbnails: np.ndarray, threshold: float = THRESHOLD, largest_share: float = LARGEST_SHARE
+    vectors: np.ndarray,
+    thumbnails: np.ndarray,
+    threshold: float = THRESHOLD,
+    largest_share: float = LARGEST_SHARE,
+    *,
+    workers: int = 0,
+    folder: Path | None = None,
 ) -> NearDuplicates:
     """Near-duplicates among images by their fingerprints: vectors [N, 1] float16, thumbnails [N, 48, 48] uint8.
 
-    Both may be memory-mapped. Every image is compared with every other; time grows with N squared, memory with N.
+    Both may be memory-mapped. Every image is compared with every other; time grows with N squared. `workers`
+    processes (0: one a processor) do it with the same result; about 9 kB an image and 40 bytes a candidate are kept in
+    files without names in `folder` (None: the system's for temporary files). Raises OSError when the disk is full.
     """
     if len(vectors) != len(thumbnails) or thumbnails.shape[1:] != (SIDE, SIDE):
         raise ValueError(f"vectors {vectors.shape} and thumbnails {thumbnails.shape} are no fingerprints of N images")
+    with threadpool_limits(1, "blas"):  # the products are small, and their rounding must not depend on the machine
+        return _found(vectors, thumbnails, threshold, largest_share, Means(workers, folder))
+
+
+def _found(
+    vectors: np.ndarray, thumbnails: np.ndarray, threshold: float, largest_share: float, means: Means
+) -> NearDuplicates:
     first, same_as = _distinct(vectors, thumbnails)
     sizes = np.bincount(same_as, minlength=len(first))
-    views, pairs, similarity = _all_pairs(vectors, thumbnails, first, threshold)
-    kept, chains, families = _broken_chains(views, pairs, similarity, sizes, threshold, largest_share)
-    members: list[list[int]] = [[] for _ in first]
-    for position, own in enumerate(same_as.tolist()):
-        members[own].append(position)
+    views, pairs, similarity = _all_pairs(vectors, thumbnails, first, threshold, means)
+    kept, chains, families = _broken_chains(views, pairs, similarity, sizes, threshold, largest_share, means)
     # Identical thumbnails are one picture, unless they show nothing.
-    twins = [(own[0], i, 1.0) for k, own in enumerate(members) if views.recognizable[k] for i in own[1:]]
-    heads = np.array([own[0] for own in members], np.int64)
+    again = np.flatnonzero((first[same_as] != np.arange(len(same_as))) & views.recognizable[same_as])
+    twins = [(*pair, 1.0) for pair in np.stack([first[same_as[again]], again], 1).tolist()]
     found = [
         (*sorted(pair), value)
-        for pair, value in zip(heads[pairs[kept]].tolist(), similarity[kept].tolist(), strict=True)
+        for pair, value in zip(first[pairs[kept]].tolist(), similarity[kept].tolist(), strict=True)
     ]
     every = sorted([*found, *twins])
-    cut = np.sort(heads[pairs[~kept]], axis=1)
+    cut = np.sort(first[pairs[~kept]], axis=1)
     result = np.array([pair[:2] for pair in every], np.int64).reshape(-1, 2)
     label = _components(len(same_as), result)
     return NearDuplicates(
@@ -104,48 +117,48 @@ def find_groups(
 
 
 def _distinct(vectors: np.ndarray, thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of distinct fingerprints, ordered by content so that the images' order does not matter, and whose
+    """First positions of distinct fingerprints, ordered by content so that the images' order does not matter, and whose
     fingerprint each image has: [M] and [N] int64."""
-    digests = np.array(
-        [
-            hashlib.blake2b(np.asarray(v).tobytes() + np.asarray(t).tobytes(), digest_size=16).hexdigest()
-            for v, t in zip(vectors, thumbnails, strict=True)
-        ],
-        dtype="U32",
-    )
+    digests = np.empty(len(vectors), "S32")
+    for i in range(len(vectors)):
+        content = np.asarray(vectors[i]).tobytes() + np.asarray(thumbnails[i]).tobytes()
+        digests[i] = hashlib.blake2b(content, digest_size=16).hexdigest()
     _, first, same_as = np.unique(digests, return_index=True, return_inverse=True)
     return first.astype(np.int64), same_as.reshape(-1).astype(np.int64)
 
 
 def _all_pairs(
-    vectors: np.ndarray, thumbnails: np.ndarray, order: np.ndarray, threshold: float
+    vectors: np.ndarray, thumbnails: np.ndarray, order: np.ndarray, threshold: float, means: Means
 ) -> tuple[Views, np.ndarray, np.ndarray]:
     """Pairs among the central squares, and where shapes differ among the stretched images too: a copy that was made
     square looks like its original when both are stretched."""
     aspects = np.asarray(vectors, np.float32)[order, 0] if len(order) else np.zeros(0, np.float32)
-    views = make_views(thumbnails, order, aspects)
+    views = make_views(thumbnails, order, aspects, means)
     everybody = np.flatnonzero(views.recognizable)
-    pairs, similarity = _rounds(views, everybody, np.arange(len(order)), threshold)
+    pairs, similarity = _rounds(views, everybody, np.arange(len(order)), threshold, means)
     if len(order) and float(np.ptp(aspects)) > ASPECTS_DIFFER:
         steps = np.round(aspects / ASPECTS_DIFFER).astype(int)
         names, counts = np.unique(steps, return_counts=True)
         usual = names[counts.argmax()]
-        stretched = make_views(thumbnails, order, None)
+        stretched = make_views(thumbnails, order, None, means)
         unusual = np.flatnonzero(stretched.recognizable & (steps != usual))
-        more = _rounds(stretched, unusual, _components(len(order), pairs), threshold)
+        more = _rounds(stretched, unusual, _components(len(order), pairs), threshold, means)
         pairs, similarity = _merged([(pairs, similarity), more])
     return views, pairs, similarity
 
 
-def _rounds(views: Views, queries: np.ndarray, group_of: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+def _rounds(
+    views: Views, queries: np.ndarray, group_of: np.ndarray, threshold: float, means: Means
+) -> tuple[np.ndarray, np.ndarray]:
     """Searches, then searches again for the members of crowded groups, past their own group, until nothing joins."""
     found = [(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))]
     if len(views) < 2 or not len(queries):
         return found[0]
-    metric = learn_metric(views.coarse)
+    described = describe(views, means)
     joined = np.stack([group_of, np.arange(len(views))], 1)  # each image with its group's number as a further node
     for _ in range(ROUNDS):
-        found.append(verify(views, find_candidates(views, metric, queries, group_of), threshold))
+        likely = find_candidates(views, described, queries, group_of, means)
+        found.append(verify(views, described, likely, threshold, means))
         before = len(np.unique(group_of))
         links = np.concatenate([joined + [len(views), 0], *(pairs for pairs, _ in found)])
         group_of = _components(2 * len(views), links)[: len(views)]
@@ -168,9 +181,22 @@ def _merged(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray,
 
 
 def _components(count: int, pairs: np.ndarray) -> np.ndarray:
-    """The number of each position's connected component: [count]."""
-    links = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    return np.asarray(connected_components(links, directed=False)[1], np.int64)
+    """The smallest position in each position's connected component: [count].
+
+    Of two components that touch, the one with the larger name takes the other's, until none touch: at least half of
+    those that touch vanish each time. (scipy does it too, but takes a third of a second to be imported.)
+    """
+    label = np.arange(count)
+    a, b = np.asarray(pairs, np.int64).reshape(-1, 2).T
+    while True:
+        own, their = label[a], label[b]
+        apart = own != their
+        if not apart.any():
+            return label
+        a, b = a[apart], b[apart]
+        np.minimum.at(label, np.maximum(own, their)[apart], np.minimum(own, their)[apart])
+        while (label != label[label]).any():
+            label = label[label]
 
 
 def _groups(label: np.ndarray) -> tuple[tuple[int, ...], ...]:
@@ -182,7 +208,13 @@ def _groups(label: np.ndarray) -> tuple[tuple[int, ...], ...]:
 
 
 def _broken_chains(
-    views: Views, pairs: np.ndarray, similarity: np.ndarray, sizes: np.ndarray, threshold: float, largest_share: float
+    views: Views,
+    pairs: np.ndarray,
+    similarity: np.ndarray,
+    sizes: np.ndarray,
+    threshold: float,
+    largest_share: float,
+    means: Means,
 ) -> tuple[np.ndarray, tuple[Chain, ...], tuple[int, ...]]:
     """Which pairs stay [P], the chains that were broken, and the sizes of the large families that were not."""
     allowed = max(largest_share * sizes.sum(), LEAST_CHAIN - 1)
@@ -200,7 +232,7 @@ def _broken_chains(
                 member = np.zeros(len(views), bool)
                 member[list(group)] = True
                 own = inside[member[pairs[inside][:, 0]]]
-                if not _is_family(views, pairs[own], group, threshold):
+                if not _is_family(views, pairs[own], group, threshold, means):
                     large.append(own)
                 else:
                     families.append(images)
@@ -220,12 +252,12 @@ def _broken_chains(
     return kept, tuple(chains), tuple(sorted(families, reverse=True))
 
 
-def _is_family(views: Views, pairs: np.ndarray, group: Sequence[int], threshold: float) -> bool:
+def _is_family(views: Views, pairs: np.ndarray, group: Sequence[int], threshold: float, means: Means) -> bool:
     """Whether most of a group's members resemble its center, the member with the most near-duplicates."""
     members = np.array(group)
     degree = np.bincount(pairs.ravel(), minlength=len(views))[members]
     center = int(members[degree.argmax()])
     others = members[members != center]
     asked = others[np.linspace(0, len(others) - 1, min(ASKED, len(others))).astype(int)]
-    alike = compare(views, np.full(len(asked), center), asked)
+    alike = compare(views, np.full(len(asked), center), asked, means)
     return float(np.median(alike)) >= threshold - RESEMBLING
