@@ -1,13 +1,14 @@
 """The command line: parse, call, print. The result is one JSON object on stdout; progress and errors go to stderr."""
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from synthcohort import __version__
-from synthcohort.cli import demo, doctor, evaluate, generate, ingest, receive, release, run, train, verify
+from synthcohort.cli import demo, doctor, edit, evaluate, generate, ingest, receive, release, run, train, verify
 from synthcohort.core.errors import Problem, SynthCohortError
 from synthcohort.core.files import json_text
 
@@ -19,6 +20,7 @@ COMMANDS: dict[str, Any] = {
     "receive": receive,
     "train": train,
     "generate": generate,
+    "edit": edit,
     "evaluate": evaluate,
     "release": release,
     "verify": verify,
@@ -75,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"error: {_system_words(error)}", file=sys.stderr)
         return 2
-    sys.stdout.write(json_text(result))
+    if os.environ.get("RANK", "0") == "0":  # of several processes that torchrun started, the first speaks
+        sys.stdout.write(json_text(result))
     return code
 
 

@@ -3,7 +3,7 @@
 Words: a *mask* is [B or 1, 1, H, W], 1 where the image may change, 0 where it is held, between the two at a soft edge.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,13 +19,70 @@ def held(denoiser: Denoiser, known: Tensor, mask: Tensor) -> Denoiser:
 
     There the flow is then a straight line from the noise to `known`, so that the network sees the known image under
     noise of the right size at every step, with every sampler: the replacement of Song et al. 2021, "Score-Based
-    Generative Modeling", appendix I.2, and Lugmayr et al. 2022, "RePaint", equation 8, done to the prediction.
+    Generative Modeling", appendix I.2, done to the prediction.
     """
 
     def denoise(x: Tensor, sigma_B: Tensor, condition: Any) -> Tensor:
         return torch.lerp(known, denoiser(x, sigma_B, condition), mask.expand_as(known))
 
     return denoise
+
+
+def surrounded(denoiser: Denoiser, known: Tensor, mask: Tensor, iterations: int) -> Denoiser:
+    """A denoiser that expects inside the mask what fits the known image outside; outside it answers `known`.
+
+    At each noise level the clean image given the noisy one has mean D and covariance sigma^2 J, J the derivative of D.
+    Were it Gaussian, knowing y = H x0 would make the mean D + J H' (H J H')^-1 (y - H D): the linear system is solved
+    by so many iterations of conjugate gradients, each the price of about two evaluations. Replacement alone (`held`)
+    tells the network of the surroundings but leaves the prediction inside as if they could still change.
+    Source: Rozet et al. 2024, "Learning diffusion priors from observations by expectation maximization", section 4.1
+    and algorithm 3; the derivative as covariance: Boys et al. 2023, equation 4.
+    """
+    keep = 1 - mask
+
+    def denoise(x: Tensor, sigma_B: Tensor, condition: Any) -> Tensor:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            denoised = denoiser(x, sigma_B, condition)
+
+            def derivative(v: Tensor) -> Tensor:
+                return torch.autograd.grad(denoised, x, v, retain_graph=True)[0]
+
+            correction = _conjugate_gradients(derivative, keep, known - denoised.detach(), iterations)
+        return torch.lerp(known, denoised.detach() + correction, mask.expand_as(known))
+
+    return denoise
+
+
+DAMPING = 0.01  # of derivatives that lie between 0 and 1: what the network calls impossible is not forced
+
+
+def _conjugate_gradients(derivative: Callable[[Tensor], Tensor], keep: Tensor, miss: Tensor, iterations: int) -> Tensor:
+    """J H' v where (H J H' + DAMPING) v = H miss, for each image alone.
+
+    A network's derivative is neither quite symmetric nor quite positive: an image whose residual grows beyond what it
+    was at first, or whose direction has no curvature, stops where it is.
+    """
+    residual = keep * miss
+    direction, correction = residual, torch.zeros_like(residual)
+    squared = first = _dot(residual, residual)
+    for _ in range(iterations):
+        moved = derivative(keep * direction)
+        applied = keep * moved + DAMPING * direction
+        curvature = _dot(direction, applied)
+        step = squared / curvature.clamp(min=1e-20)
+        smaller = residual - step * applied
+        left = _dot(smaller, smaller)
+        good = (curvature > 1e-20) & (left <= first)
+        correction = torch.where(good, correction + step * moved, correction)
+        direction = torch.where(good, smaller + left / squared.clamp(min=1e-20) * direction, 0.0)
+        residual, squared = smaller, left
+    return correction
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner product of each image, [B, 1, 1, 1]."""
+    return (a * b).flatten(1).sum(1).view(-1, *([1] * (a.ndim - 1)))
 
 
 def inpaint(
@@ -36,21 +93,14 @@ def inpaint(
     sigmas: Tensor,
     condition: Any,
     sampler: Sampler,
-    rounds: Sequence[Tensor] = (),
-    sigma_back: float = 2.0,
+    iterations: int = 3,
 ) -> Tensor:
     """The image drawn anew inside the mask, from unit noise; outside it is `known`, exactly.
 
-    Each further unit noise in `rounds` throws the result back to the largest sigma up to `sigma_back` and draws it
-    again from there, so that the two sides of the edge come to agree: Lugmayr et al. 2022, algorithm 1, its jumps
-    as long as those of Xu et al. 2023, "Restart Sampling".
+    `iterations` of `surrounded` at every step; 0 only replaces.
     """
-    denoise = held(denoiser, known, mask)
-    x = sampler(denoise, noise + known / sigmas[0], sigmas, condition)
-    back = sigmas[sigmas <= max(sigma_back, float(sigmas[-3]))]
-    for fresh in rounds:
-        x = sampler(denoise, x / back[0] + fresh, back, condition)
-    return x
+    denoise = surrounded(denoiser, known, mask, iterations) if iterations else held(denoiser, known, mask)
+    return sampler(denoise, noise + known / sigmas[0], sigmas, condition)
 
 
 def rework(

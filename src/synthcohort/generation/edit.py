@@ -37,7 +37,7 @@ class EditConfig:
     threshold  how much they must differ, as a share of where they differ most
     probes     noises over which that difference is averaged
     feather    pixels over which the edge of a region is soft, inside it
-    rounds     times that a region drawn anew is thrown back and drawn again, so that it fits its surroundings
+    iterations iterations at each step that fit a region drawn anew to its surroundings; 0 only holds these
     """
 
     strength: float = 0.8
@@ -46,7 +46,7 @@ class EditConfig:
     threshold: float = 0.5
     probes: int = 8
     feather: int = 2
-    rounds: int = 2
+    iterations: int = 3
 
     def __post_init__(self) -> None:
         checks = [
@@ -55,7 +55,7 @@ class EditConfig:
             ("threshold", 0 < self.threshold < 1, "between 0 and 1"),
             ("probes", self.probes >= 1, "1 or more"),
             ("feather", self.feather >= 0, "0 or more"),
-            ("rounds", self.rounds >= 0, "0 or more"),
+            ("iterations", self.iterations >= 0, "0 or more"),
         ]
         problems = [
             Problem(f"edit {name}", repr(getattr(self, name)), allowed) for name, good, allowed in checks if not good
@@ -115,7 +115,7 @@ class Subject:
         return said
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def change(
     subject: Subject, to: Sequence[Said], config: EditConfig | None = None, mask: np.ndarray | None = None
 ) -> list[Edit]:
@@ -158,7 +158,7 @@ def sweep_values(generator: Generator, column: str) -> tuple[Any, ...]:
     return ordinal[column].values
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def redraw(
     subject: Subject,
     to: Said | None = None,
@@ -179,9 +179,8 @@ def redraw(
         sigmas = _sigmas(subject, config.strength)
         return _edit(subject, said, rework(denoiser, subject.unit, noise, sigmas, condition, sampler))
     soft = _soft(subject, mask, config.feather)
-    rounds = [subject.noise("variation", variation, "round", number) for number in range(config.rounds)]
     sigmas = _sigmas(subject, config.strength)
-    x = inpaint(denoiser, subject.unit, soft, noise, sigmas, condition, sampler, rounds)
+    x = inpaint(denoiser, subject.unit, soft, noise, sigmas, condition, sampler, config.iterations)
     return _edit(subject, said, x, soft)
 
 
