@@ -23,7 +23,7 @@ from synthcohort.models.autoencoder import (
 )
 from synthcohort.models.checkpoint import ImageSpec
 
-TINY = AutoencoderConfig(patch=2, channels=(8, 16), encoder_blocks=(1, 0), decoder_blocks=(0, 1))
+TINY = AutoencoderConfig(patch=2, channels=(8, 16), encoder_blocks=(1, 0), decoder_blocks=(0, 1), latent_channels=4)
 IMAGE = ImageSpec(16, 16, 1, "uint8", 0, 255)
 
 
@@ -52,7 +52,11 @@ def stirred(autoencoder: Autoencoder) -> Autoencoder:
     [
         (TINY, 1, (16, 16)),
         (TINY, 3, (8, 20)),
-        (AutoencoderConfig(patch=4, channels=(8,), encoder_blocks=(1,), decoder_blocks=(1,)), 1, (12, 4)),
+        (
+            AutoencoderConfig(patch=4, channels=(8,), encoder_blocks=(1,), decoder_blocks=(1,), latent_channels=4),
+            1,
+            (12, 4),
+        ),
         (AutoencoderConfig(2, (4, 4, 8), (0, 0, 1), (1, 0, 0), latent_channels=6), 3, (24, 8)),
         (TINY, 1, (8, 12, 16)),
         (AutoencoderConfig(4, (8, 8), (0, 1), (1, 0), latent_channels=3), 1, (8, 16, 8)),

@@ -25,7 +25,7 @@ from synthcohort.training.data import training_set
 from synthcohort.training.joint import JointSet
 from synthcohort.training.reconstruction import reconstruction
 
-TINY = AutoencoderConfig(patch=2, channels=(8, 32), encoder_blocks=(0, 1), decoder_blocks=(0, 1))
+TINY = AutoencoderConfig(patch=2, channels=(8, 32), encoder_blocks=(0, 1), decoder_blocks=(0, 1), latent_channels=4)
 
 
 @pytest.fixture

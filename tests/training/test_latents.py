@@ -16,7 +16,7 @@ from synthcohort.training.data import TrainingSet, image_spec, training_set
 from synthcohort.training.joint import JointSet
 from synthcohort.training.latents import latent_set, latent_sets
 
-TINY = AutoencoderConfig(patch=4, channels=(8,), encoder_blocks=(1,), decoder_blocks=(1,))
+TINY = AutoencoderConfig(patch=4, channels=(8,), encoder_blocks=(1,), decoder_blocks=(1,), latent_channels=4)
 
 
 def untrained(channels: int = 1) -> Autoencoder:

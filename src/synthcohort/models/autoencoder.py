@@ -54,7 +54,7 @@ class AutoencoderConfig:
     channels: tuple[int, ...] = (32, 128)
     encoder_blocks: tuple[int, ...] = (1, 1)
     decoder_blocks: tuple[int, ...] = (1, 2)
-    latent_channels: int = 4
+    latent_channels: int = 8
 
     def __post_init__(self) -> None:
         levels = len(self.channels)
