@@ -59,7 +59,7 @@ def test_a_region_drawn_anew_follows_its_distribution_given_the_rest() -> None:
     gain = ROWS[inside][:, ~inside] @ torch.linalg.inv(ROWS[~inside][:, ~inside])
     spread = float((ROWS[inside][:, inside] - gain @ ROWS[~inside][:, inside]).diagonal().mean().sqrt())
     assert miss(0) > 8 * spread
-    assert miss(3) < miss(1) < miss(0) / 2
+    assert miss(3) < miss(1) / 2 < miss(0) / 3
     assert miss(8) < 2 * spread
 
 

@@ -33,10 +33,10 @@ def surrounded(denoiser: Denoiser, known: Tensor, mask: Tensor, iterations: int)
 
     At each noise level the clean image given the noisy one has mean D and covariance sigma^2 J, J the derivative of D.
     Were it Gaussian, knowing y = H x0 would make the mean D + J H' (H J H')^-1 (y - H D): the linear system is solved
-    by so many iterations of conjugate gradients, each the price of about two evaluations. Replacement alone (`held`)
+    by so many iterations, each the price of about two evaluations. Replacement alone (`held`)
     tells the network of the surroundings but leaves the prediction inside as if they could still change.
-    Source: Rozet et al. 2024, "Learning diffusion priors from observations by expectation maximization", section 4.1
-    and algorithm 3; the derivative as covariance: Boys et al. 2023, equation 4.
+    Source: Rozet et al. 2024, "Learning diffusion priors from observations by expectation maximization", section 4.1,
+    by conjugate gradients; the derivative as covariance: Boys et al. 2023, equation 4.
     """
     keep = 1 - mask
 
@@ -46,9 +46,9 @@ def surrounded(denoiser: Denoiser, known: Tensor, mask: Tensor, iterations: int)
             denoised = denoiser(x, sigma_B, condition)
 
             def derivative(v: Tensor) -> Tensor:
-                return torch.autograd.grad(denoised, x, v, retain_graph=True)[0]
+                return torch.autograd.grad((denoised * v).sum(), x, retain_graph=True)[0]
 
-            correction = _conjugate_gradients(derivative, keep, known - denoised.detach(), iterations)
+            correction = _solved(derivative, keep, known - denoised.detach(), iterations)
         return torch.lerp(known, denoised.detach() + correction, mask.expand_as(known))
 
     return denoise
@@ -57,26 +57,24 @@ def surrounded(denoiser: Denoiser, known: Tensor, mask: Tensor, iterations: int)
 DAMPING = 0.01  # of derivatives that lie between 0 and 1: what the network calls impossible is not forced
 
 
-def _conjugate_gradients(derivative: Callable[[Tensor], Tensor], keep: Tensor, miss: Tensor, iterations: int) -> Tensor:
+def _solved(derivative: Callable[[Tensor], Tensor], keep: Tensor, miss: Tensor, iterations: int) -> Tensor:
     """J H' v where (H J H' + DAMPING) v = H miss, for each image alone.
 
-    A network's derivative is neither quite symmetric nor quite positive: an image whose residual grows beyond what it
-    was at first, or whose direction has no curvature, stops where it is.
+    By conjugate residuals that are made orthogonal to all before them: a network's derivative is neither quite
+    symmetric nor quite positive, and so the residual can't grow. Source: Eisenstat et al. 1983, algorithm GCR.
     """
     residual = keep * miss
-    direction, correction = residual, torch.zeros_like(residual)
-    squared = first = _dot(residual, residual)
+    correction = torch.zeros_like(residual)
+    before: list[tuple[Tensor, Tensor]] = []  # J H' p and the operator on p, of each direction p
     for _ in range(iterations):
-        moved = derivative(keep * direction)
-        applied = keep * moved + DAMPING * direction
-        curvature = _dot(direction, applied)
-        step = squared / curvature.clamp(min=1e-20)
-        smaller = residual - step * applied
-        left = _dot(smaller, smaller)
-        good = (curvature > 1e-20) & (left <= first)
-        correction = torch.where(good, correction + step * moved, correction)
-        direction = torch.where(good, smaller + left / squared.clamp(min=1e-20) * direction, 0.0)
-        residual, squared = smaller, left
+        moved = derivative(keep * residual)
+        applied = keep * moved + DAMPING * residual
+        for old_moved, old_applied in before:
+            share = _dot(applied, old_applied) / _dot(old_applied, old_applied).clamp(min=1e-20)
+            moved, applied = moved - share * old_moved, applied - share * old_applied
+        before.append((moved, applied))
+        step = _dot(residual, applied) / _dot(applied, applied).clamp(min=1e-20)
+        correction, residual = correction + step * moved, residual - step * applied
     return correction
 
 
