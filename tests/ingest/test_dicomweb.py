@@ -22,9 +22,9 @@ from synthcohort.core.errors import ArtifactError, ConfigError, InputError
 from synthcohort.formats import dicom
 from synthcohort.ingest import IngestConfig, inbox, ingest
 from synthcohort.ingest import dicomweb as module
-from synthcohort.ingest.dicomweb import fetch, is_dicomweb, remove_download
+from synthcohort.ingest.dicomweb import fetch, remove_download
 from synthcohort.ingest.dicomweb_client import checked_url
-from synthcohort.ingest.dicomweb_config import DicomwebConfig
+from synthcohort.ingest.dicomweb_config import DicomwebConfig, is_dicomweb
 from synthcohort.ingest.dicomweb_query import is_image
 from synthcohort.phantoms import write_hospital
 

@@ -21,13 +21,12 @@ from synthcohort.core.files import digest_json, lock, read_artifact, remove, wri
 from synthcohort.core.progress import progress
 from synthcohort.formats import Unreadable
 from synthcohort.ingest import inbox
-from synthcohort.ingest.dicomweb_config import DicomwebConfig
+from synthcohort.ingest.dicomweb_config import PREFIX, DicomwebConfig
 
 if TYPE_CHECKING:
     from synthcohort.ingest.dicomweb_client import Client, Pieces
     from synthcohort.ingest.dicomweb_query import Series
 
-PREFIX = "dicomweb:"
 GIVE_UP = 8  # images in a row that the server fails on, before it is asked whether it is there at all
 _CHOICE = (
     "modality", "body_part", "study_description", "series_description", "since", "until", "limit",
@@ -60,10 +59,6 @@ class FetchReport:
             "failed": len(self.failed), "failed_because": dict(sorted(reasons.items())),
             "left_out": dict(sorted(self.left_out.items())), "unconfirmed": list(self.unconfirmed),
         }  # fmt: skip
-
-
-def is_dicomweb(source: str) -> bool:
-    return source.startswith(PREFIX)
 
 
 def fetch(url: str, into: Path, config: DicomwebConfig, dry_run: bool = False) -> FetchReport:

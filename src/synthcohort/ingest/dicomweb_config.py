@@ -7,6 +7,7 @@ from typing import Literal
 
 from synthcohort.core.errors import ConfigError, Problem
 
+PREFIX = "dicomweb:"
 # What may stand in a Code String or a description without meaning something else to the server.
 _CODE = re.compile(r"[A-Z0-9 _]{1,16}")
 _LEAST = {
@@ -103,3 +104,8 @@ def _day(value: str | int | datetime.date) -> str:
     if not re.fullmatch(r"\d{4}-?\d{2}-?\d{2}", text):
         raise ValueError(text)
     return datetime.datetime.strptime(text.replace("-", ""), "%Y%m%d").date().isoformat()
+
+
+def is_dicomweb(source: str) -> bool:
+    """Whether a source is an address to fetch from."""
+    return source.startswith(PREFIX)

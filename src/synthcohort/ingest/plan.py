@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -16,14 +16,15 @@ from synthcohort.ingest.caption import Captioner
 from synthcohort.ingest.config import IngestConfig
 from synthcohort.ingest.decode import Task
 from synthcohort.ingest.deidentify import Pseudonyms
-from synthcohort.ingest.leakage import leakage, said
-from synthcohort.ingest.near_duplicates import NearDuplicates, find_groups
 from synthcohort.ingest.reading import Chunk
 from synthcohort.ingest.scan import Listing
 from synthcohort.ingest.series import left_out, summary, volumes_of
 from synthcohort.ingest.source_table import Row, SourceTable, with_carried
 from synthcohort.ingest.survey import Refused, Survey, survey
 from synthcohort.ingest.volumes import Volume
+
+if TYPE_CHECKING:
+    from synthcohort.ingest.near_duplicates import NearDuplicates
 
 IN_PROVENANCE = (
     "found", "taken", "refused", "refused_because", "ignored", "duplicates", "near_duplicates", "volumes", "columns",
@@ -61,7 +62,7 @@ class Plan:
     table: SourceTable
     assigned: Assigned
     volumes: Sequence[Volume]
-    alike: NearDuplicates | None
+    alike: "NearDuplicates | None"
 
 
 def decide(job: Job, parts: Iterable[pa.Table]) -> Plan:
@@ -74,6 +75,8 @@ def decide(job: Job, parts: Iterable[pa.Table]) -> Plan:
         volumes = volumes_of(found)
     alike = None
     if found.fingerprints is not None:
+        from synthcohort.ingest.near_duplicates import find_groups
+
         alike = find_groups(*found.fingerprints)
     groups = alike.groups if alike is not None and job.config.near_duplicates == "group" else ()
     assigned = assign(found, rows, table, job.pseudonyms, job.config, job.seed, groups)
@@ -145,6 +148,8 @@ def _near_duplicates(plan: Plan) -> dict[str, Any] | None:
     """The leakage report with its sentences; None when nobody looked."""
     if plan.alike is None:
         return None
+    from synthcohort.ingest.leakage import leakage, said
+
     report = leakage(plan.alike, plan.assigned.roles, patients=plan.assigned.patients, labels=plan.assigned.values)
     whole = (
         f"{report['pairs']} pairs of near-duplicates in {report['groups']} groups of {report['grouped_images']} images."

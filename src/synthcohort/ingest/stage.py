@@ -1,7 +1,8 @@
 """The stage itself: scan, join the table, read, group, split, write.
 
 Everything is read once. The reading pass stores pixels and a journal chunk by chunk; decisions that need all images
-(labels, groups, roles, volumes) are made from the journal, and the records are written last.
+(labels, groups, roles, volumes) are made from the journal, and the records are written last. What only some calls or
+only the last steps need is loaded where it is used: the processes that decode begin the sooner.
 """
 
 import os
@@ -18,16 +19,13 @@ from synthcohort.ingest.caption import Captioner
 from synthcohort.ingest.config import IngestConfig
 from synthcohort.ingest.decode import Task
 from synthcohort.ingest.deidentify import Pseudonyms, new_key, read_key, seed_key, write_key
-from synthcohort.ingest.dicomweb import fetch, is_dicomweb, remove_download
-from synthcohort.ingest.header_profile import HeaderOptions
+from synthcohort.ingest.dicomweb_config import is_dicomweb
 from synthcohort.ingest.journal import SCHEMA, read_parts
-from synthcohort.ingest.pixel_text import TextPolicy
 from synthcohort.ingest.plan import Job, decide, result_again, result_of
 from synthcohort.ingest.reading import chunked, read_all
 from synthcohort.ingest.scan import Listing, scan
 from synthcohort.ingest.source_table import SourceTable, find_table
 from synthcohort.ingest.survey import Refused
-from synthcohort.ingest.writing import write
 
 
 def ingest(source: str | Path, out: Path, config: IngestConfig, seed: int, dry_run: bool = False) -> dict[str, Any]:
@@ -54,6 +52,8 @@ def _check_absent(out: Path) -> None:
 
 def _from_network(url: str, out: Path, config: IngestConfig, seed: int, dry_run: bool) -> dict[str, Any]:
     """Fetches into a folder beside the cohort, which is removed once the cohort is whole, and reads that folder."""
+    from synthcohort.ingest.dicomweb import fetch, remove_download
+
     download = out.with_name(out.name + ".download")
     if dry_run:
         report = fetch(url, download, config.dicomweb, dry_run=True)
@@ -95,6 +95,8 @@ def _ingest(
             if new:
                 remove(new[0])
         raise
+    from synthcohort.ingest.writing import write
+
     result = result_of(job, plan)
     write(job, out, plan, result)
     return {"cohort": out.as_posix(), **result}
@@ -136,7 +138,15 @@ def _captioner(config: IngestConfig) -> Captioner | None:
 
 
 def _task(listing: Listing, table: SourceTable, config: IngestConfig, key: bytes) -> Task:
-    tiles = config.tiles
+    tiles, text, headers = config.tiles, None, None
+    if config.pixel_text != "unchecked":
+        from synthcohort.ingest.pixel_text import TextPolicy
+
+        text = TextPolicy(config.pixel_text, config.markers)
+    if config.headers != "none":
+        from synthcohort.ingest.header_profile import HeaderOptions
+
+        headers = HeaderOptions(shift_dates=config.dates == "shift", clean_pixel_data=text is not None)
     return Task(
         root=listing.root,
         modalities=_modalities(listing, table),
@@ -146,11 +156,9 @@ def _task(listing: Listing, table: SourceTable, config: IngestConfig, key: bytes
         read=ReadOptions(
             config.slices, tiles.size, tiles.microns_per_pixel, tiles.most, tiles.tissue, modality=config.modality
         ),
-        text=None if config.pixel_text == "unchecked" else TextPolicy(config.pixel_text, config.markers),
+        text=text,
         fingerprints=config.near_duplicates != "off",
-        headers=None
-        if config.headers == "none"
-        else HeaderOptions(shift_dates=config.dates == "shift", clean_pixel_data=config.pixel_text != "unchecked"),
+        headers=headers,
     )
 
 
