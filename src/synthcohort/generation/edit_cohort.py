@@ -114,7 +114,8 @@ def edit(
 
 def _checked(generator: Generator, request: EditRequest) -> dict[str, Any]:
     """The conditions asked, each value in its label's own type; what is wrong with any of them is raised at once."""
-    vocabulary, problems = generator.spec.vocabulary, []
+    vocabulary = generator.spec.vocabulary
+    problems: list[Problem | str] = []
     said: dict[str, Any] = {"sweep": request.sweep, "variation": request.variation}
     for name, condition in (("from", request.old), ("to", request.to)):
         try:
