@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from synthcohort.core.cohort import Cohort, LabelColumn, partial_path
+from synthcohort.core.cohort import Cohort, LabelColumn, content_digest, partial_path, record_schema
 from synthcohort.core.cohort_writer import CohortWriter
 from synthcohort.core.errors import ArtifactError, InputError
+from synthcohort.core.files import digest_json
 
 LABELS = (LabelColumn("grade", "ordinal", (0, 1, 2)), LabelColumn("finding", "nominal", ("a", "b")))
 
@@ -156,3 +158,23 @@ def test_digest_does_not_depend_on_layout(tmp_path) -> None:
 
 if __name__ == "__main__":
     _write_some_and_die(Path(sys.argv[1]), int(sys.argv[2]))
+
+
+def test_the_digest_is_that_of_canonical_json():
+    labels = [{"name": "grade 50 %", "kind": "ordinal", "values": [0, 1]}, {"name": "x", "kind": "continuous"}]
+    info = {"labels": labels, "origin": "real", "name": "left out"}
+    rows = [
+        {
+            "image_id": f"i-{n}", "caption": 'tab\t "quoted" \\ é \u2028 \x7f', "frame": n,
+            "derived_from_real": n % 2 == 0,
+            "phrasings": [[], ["a", "b\n"], None][n % 3], "age": [-0.0, 0.0, float("nan"), 1e22, 63.25, None][n % 6],
+            "pixel_spacing_mm": [0.1, float("inf")], "shard": n, "grade 50 %": 1, "x": 1e-7,
+        }
+        for n in range(1003)
+    ]  # fmt: skip
+    schema = record_schema([LabelColumn("grade 50 %", "ordinal", (0, 1)), LabelColumn("x", "continuous")])
+    for count in (0, 1, 1003):
+        table = pa.Table.from_pylist(rows[:count], schema=schema)
+        records = table.drop_columns(["shard", "shard_row"]).to_pylist()
+        expected = digest_json({"labels": labels, "origin": "real", "records": records})
+        assert content_digest(info, table) == expected

@@ -5,9 +5,11 @@ dtype; a *role* is what an image may be used for (`train`, `validation`, `contro
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -313,16 +315,31 @@ class Cohort:
 def content_digest(info: Mapping[str, Any], records: pa.Table) -> str:
     """Digest over labels, origin and records, which hold their pixels' digests; the layout on disk does not matter.
 
-    It is the digest of the canonical JSON of {labels, origin, records}, made a batch at a time.
+    It is the digest of the canonical JSON of {labels, origin, records}, made a batch at a time, column by column:
+    several times as fast as `json`, which writes indented text in Python.
     """
     head = json_text({"labels": info["labels"], "origin": info["origin"]})[: -len("\n}\n")] + ',\n "records": ['
     state = hashlib.sha256(head.encode())
-    content = records.drop_columns(["shard", "shard_row"])
+    content = records.select(sorted(set(records.column_names) - {"shard", "shard_row"}))
+    names = [encode_basestring(name).replace("%", "%%") for name in content.column_names]
+    record = "\n  {\n" + ",\n".join(f"   {name}: %s" for name in names) + "\n  }"
     for start in range(0, content.num_rows, 1000):
-        batch = json_text(content.slice(start, 1000).to_pylist())[1:-3]  # without its brackets
-        state.update((("," if start else "") + batch.replace("\n", "\n ")).encode())
+        texts = [map(_json_text, column.to_pylist()) for column in content.slice(start, 1000).columns]
+        batch = ",".join(record % row for row in zip(*texts, strict=True))
+        state.update((("," if start else "") + batch).encode())
     state.update(b"\n ]\n}\n" if content.num_rows else b"]\n}\n")
     return "sha256:" + state.hexdigest()
+
+
+def _json_text(value: Any) -> str:
+    """A value of a record as canonical JSON, where it stands three levels deep."""
+    if isinstance(value, str):
+        return encode_basestring(value)
+    if isinstance(value, list):
+        return "[\n    " + ",\n    ".join(map(_json_text, value)) + "\n   ]" if value else "[]"
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "null"
+    return ("false", "true")[value] if isinstance(value, bool) else repr(value)
 
 
 def shard_name(number: int) -> str:

@@ -165,7 +165,11 @@ def _suggested(job: Job, plan: Plan) -> tuple[str, ...]:
         key: bool(getattr(job.config, key)) or any(plan.found.column(key)) or key in plan.assigned.columns
         for key in ("modality", "body_part")
     }
-    hints = {key: value for key, value in Captioner.load().suggest(names, labels).items() if value and not known[key]}
+    hints = {
+        key: value
+        for key, value in (job.captioner or Captioner.load()).suggest(names, labels).items()
+        if value and not known[key]
+    }
     if not hints:
         return ()
     asked = " ".join(f"--set ingest.{key}={value}" for key, value in sorted(hints.items()))

@@ -15,7 +15,7 @@ from synthcohort.pages.render import render
 MOST_VALUES = 30  # rows of a table of values; the rest is one row
 MOST_SIZES = 10
 MOST_SHEETS = 12
-SAMPLE = 400  # images whose intensities are read
+SAMPLE, PIXELS = 400, 4096  # images whose intensities are read, and pixels of each, at even steps
 BINS = 64
 ATTRIBUTES = ("modality", "body_part", "view", "laterality", "sex", "ethnicity", "site", "manufacturer")
 
@@ -168,8 +168,9 @@ def _histograms(cohort: Cohort) -> list[Histogram]:
     by_type: dict[str, list[np.ndarray]] = {}
     for i in chosen:
         image = cohort.image(i)
-        flat = image.mean(axis=2).ravel() if image.ndim == 3 else image.ravel()
-        by_type.setdefault(image.dtype.name, []).append(flat[:: max(1, flat.size // 16384)].astype(np.float32))
+        flat = image.reshape(-1, *image.shape[2:])
+        seen = flat[:: max(1, len(flat) // PIXELS)].astype(np.float32)
+        by_type.setdefault(image.dtype.name, []).append(seen.mean(axis=1) if image.ndim == 3 else seen)
     found = []
     for kind, parts in sorted(by_type.items()):
         values = np.concatenate(parts)
