@@ -11,14 +11,20 @@ import argparse
 import csv
 import io
 import json
+import os
 import resource
+import subprocess
+import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ingest import tree_mib
 from PIL import Image, ImageDraw, ImageOps
 
 from synthcohort.core.files import write_json
@@ -247,8 +253,9 @@ def draw_sheet(path: Path, images: list[Image.Image], found: NearDuplicates, cho
     canvas.save(path)
 
 
-def cost(counts: list[int]) -> list[dict[str, Any]]:
-    """CPU seconds and peak memory for phantom knees, half of them changed copies of the other half."""
+def cost(counts: list[int], workers: int) -> list[dict[str, Any]]:
+    """Seconds and peak memory (Pss_Anon and Pss_Shmem of all processes, so that mapped files do not count) for phantom
+    knees, half of them changed copies of the other half."""
     from synthcohort.phantoms.anatomy import draw_anatomy, draw_knee
     from synthcohort.phantoms.knee import knee
 
@@ -268,14 +275,16 @@ def cost(counts: list[int]) -> list[dict[str, Any]]:
             vectors[place], thumbnails[place] = mark.vector, mark.thumbnail
     rows = []
     for count in sorted(counts):
-        began, wall = time.process_time(), time.monotonic()
-        found = find_groups(vectors[:count], thumbnails[:count])
+        began, wall = cpu_seconds(), time.monotonic()
+        with peak_memory() as peak:
+            found = find_groups(vectors[:count], thumbnails[:count], workers=workers)
         rows.append(
             {
                 "images": count,
-                "cpu_seconds": time.process_time() - began,
+                "processes": workers,
+                "cpu_seconds": cpu_seconds() - began,
                 "wall_seconds": time.monotonic() - wall,
-                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                "peak_mib": max(peak),
                 "groups": len(found.groups),
                 "fingerprint_ms": seconds * 1e3 / max(counts),
             }
@@ -284,9 +293,40 @@ def cost(counts: list[int]) -> list[dict[str, Any]]:
     return rows
 
 
+def cpu_seconds() -> float:
+    """Of this process and of those it has waited for."""
+    own, theirs = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + theirs.ru_utime + theirs.ru_stime
+
+
+@contextmanager
+def peak_memory() -> Iterator[list[float]]:
+    """MiB of this process and its children, looked at by another process often."""
+    peak = [0.0]
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "peak"
+        watcher = subprocess.Popen([sys.executable, __file__, "watch", "--out", str(out), "--pid", str(os.getpid())])
+        try:
+            while not (out.exists() and out.stat().st_size):  # until it looks
+                time.sleep(0.01)
+            yield peak
+        finally:
+            watcher.terminate()
+            watcher.wait()
+            peak += [float(line) for line in out.read_text().split()] if out.exists() else []
+
+
+def watch(pid: int, out: Path) -> None:
+    """Writes the memory of a process tree, without this process, until it is ended."""
+    with out.open("w") as file:
+        while True:
+            print(tree_mib(pid) - tree_mib(os.getpid()), file=file, flush=True)
+            time.sleep(0.05)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("recall", "groups", "cost"))
+    parser.add_argument("what", choices=("recall", "groups", "cost", "watch"))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--owner", help="column that says whose an image is")
     parser.add_argument("--first-only", action="store_true", help="one image of each owner")
@@ -294,10 +334,16 @@ def main() -> None:
     parser.add_argument("--least", type=int, default=300, help="copies of each kind")
     parser.add_argument("--counts", default="1000,10000,50000")
     parser.add_argument("--out", type=Path, default=Path("runs/near_duplicates"))
+    parser.add_argument("--workers", type=int, default=2, help="processes that search")
+    parser.add_argument("--pid", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.what == "watch":
+        return watch(asked.pid, asked.out)
     asked.out.mkdir(parents=True, exist_ok=True)
     if asked.what == "cost":
-        write_json(asked.out / "cost.json", {"rows": cost([int(count) for count in asked.counts.split(",")])})
+        write_json(
+            asked.out / "cost.json", {"rows": cost([int(count) for count in asked.counts.split(",")], asked.workers)}
+        )
         return
     if asked.data is None:
         parser.error("--data is needed")
