@@ -313,22 +313,38 @@ class Cohort:
 
 
 def content_digest(info: Mapping[str, Any], records: pa.Table) -> str:
-    """Digest over labels, origin and records, which hold their pixels' digests; the layout on disk does not matter.
+    """Digest over labels, origin and records, which hold their pixels' digests; the layout on disk does not matter."""
+    state = ContentDigest(info)
+    state.update(records)
+    return state.digest()
 
-    It is the digest of the canonical JSON of {labels, origin, records}, made a batch at a time, column by column:
-    several times as fast as `json`, which writes indented text in Python.
+
+class ContentDigest:
+    """The digest of a cohort's content, of records that come a batch at a time.
+
+    It is the digest of the canonical JSON of {labels, origin, records}, made column by column: several times as fast as
+    `json`, which writes indented text in Python.
     """
-    head = json_text({"labels": info["labels"], "origin": info["origin"]})[: -len("\n}\n")] + ',\n "records": ['
-    state = hashlib.sha256(head.encode())
-    content = records.select(sorted(set(records.column_names) - {"shard", "shard_row"}))
-    names = [encode_basestring(name).replace("%", "%%") for name in content.column_names]
-    record = "\n  {\n" + ",\n".join(f"   {name}: %s" for name in names) + "\n  }"
-    for start in range(0, content.num_rows, 1000):
-        texts = [map(_json_text, column.to_pylist()) for column in content.slice(start, 1000).columns]
-        batch = ",".join(record % row for row in zip(*texts, strict=True))
-        state.update((("," if start else "") + batch).encode())
-    state.update(b"\n ]\n}\n" if content.num_rows else b"]\n}\n")
-    return "sha256:" + state.hexdigest()
+
+    def __init__(self, info: Mapping[str, Any]):
+        head = json_text({"labels": info["labels"], "origin": info["origin"]})[: -len("\n}\n")] + ',\n "records": ['
+        self._state, self._some = hashlib.sha256(head.encode()), False
+
+    def update(self, records: pa.Table) -> None:
+        """Adds the next records, in the order of the cohort."""
+        content = records.select(sorted(set(records.column_names) - {"shard", "shard_row"}))
+        names = [encode_basestring(name).replace("%", "%%") for name in content.column_names]
+        record = "\n  {\n" + ",\n".join(f"   {name}: %s" for name in names) + "\n  }"
+        for start in range(0, content.num_rows, 1000):
+            texts = [map(_json_text, column.to_pylist()) for column in content.slice(start, 1000).columns]
+            batch = ",".join(record % row for row in zip(*texts, strict=True))
+            self._state.update((("," if self._some else "") + batch).encode())
+            self._some = True
+
+    def digest(self) -> str:
+        state = self._state.copy()
+        state.update(b"\n ]\n}\n" if self._some else b"]\n}\n")
+        return "sha256:" + state.hexdigest()
 
 
 def _json_text(value: Any) -> str:

@@ -1,7 +1,8 @@
 """Writing a cohort so that a kill at any moment loses at most the images since the last flush, and never shows half."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from synthcohort.core.cohort import (
     ROLES,
     VERSION,
     Cohort,
+    ContentDigest,
     LabelColumn,
-    content_digest,
     partial_path,
     record_schema,
     shard_name,
@@ -179,39 +180,72 @@ def save_shards(partial: Path, first: int, images: Sequence[np.ndarray]) -> tupl
     return places, first + len(groups)
 
 
+@dataclass(frozen=True)
+class Records:
+    """What records.parquet holds: how many, and the digest of the content."""
+
+    count: int
+    digest: str
+
+
+def write_records(partial: Path, info: Mapping[str, Any], schema: pa.Schema, batches: Iterable[pa.Table]) -> Records:
+    """Writes records.parquet from batches in the order of the image ids; one batch is in memory at a time."""
+    count, content = 0, ContentDigest(info)
+    with atomic_path(partial / "records.parquet") as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        for batch in batches:
+            writer.write_table(batch)
+            content.update(batch)
+            count += batch.num_rows
+    return Records(count, content.digest())
+
+
 def publish(
     partial: Path,
     path: Path,
     info: Mapping[str, Any],
-    table: pa.Table,
+    records: pa.Table | Records,
     shards: Sequence[int],
     extra_files: Mapping[str, str | bytes] | None = None,
     private_files: Mapping[str, str | bytes] | None = None,
 ) -> Cohort:
+    """Does as `publish_files`, and opens the cohort."""
+    publish_files(partial, path, info, records, shards, extra_files, private_files)
+    return Cohort.open(path)
+
+
+def publish_files(
+    partial: Path,
+    path: Path,
+    info: Mapping[str, Any],
+    records: pa.Table | Records,
+    shards: Sequence[int],
+    extra_files: Mapping[str, str | bytes] | None = None,
+    private_files: Mapping[str, str | bytes] | None = None,
+) -> None:
     """Turns a partial folder with its shards into the cohort `path`: records, digests, cohort.json, then the rename.
 
-    `info` holds name, origin, labels, provenance and whatever else cohort.json is to say. `private_files` are the
-    owner's alone: they are named in cohort.json without a digest, and may be taken away.
+    `info` holds name, origin, labels, provenance and whatever else cohort.json is to say; `records` may be written
+    already. `private_files` are the owner's alone: they are named in cohort.json without a digest, and may be taken
+    away.
     """
-    table = table.sort_by("image_id")
-    with atomic_path(partial / "records.parquet") as temporary:
-        pq.write_table(table, temporary)
+    if not isinstance(records, Records):
+        records = write_records(partial, info, records.schema, [records.sort_by("image_id")])
     names = ["records.parquet", *(f"images/{shard_name(number)}" for number in shards)]
     for name, data in {**(private_files or {}), **(extra_files or {})}.items():
         write_atomic(partial / name, data)
     names += list(extra_files or {})
     content = {
         **info,
-        "images": table.num_rows,
-        "digest": content_digest(info, table),
+        "images": records.count,
+        "digest": records.digest,
         "files": {name: digest_file(partial / name) for name in names},
         "private": sorted(private_files or {}),
     }
     write_artifact(partial / "cohort.json", FORMAT, VERSION, content)
-    return finish_publishing(partial, path)
+    finish_publishing(partial, path)
 
 
-def finish_publishing(partial: Path, path: Path) -> Cohort:
+def finish_publishing(partial: Path, path: Path) -> None:
     """From the moment that cohort.json is there, only leftovers go and the folder gets its name; may be repeated."""
     info = read_artifact(partial / "cohort.json", FORMAT, VERSION)
     kept = {*info["files"], *info["private"], "cohort.json"}
@@ -221,4 +255,3 @@ def finish_publishing(partial: Path, path: Path) -> Cohort:
             file.unlink()
     remove(partial / "parts")
     os.replace(partial, path)
-    return Cohort.open(path)

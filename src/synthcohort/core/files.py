@@ -6,7 +6,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,14 @@ def digest_file(path: Path) -> str:
 
 def digest_json(value: Any) -> str:
     return digest_bytes(json_text(value).encode())
+
+
+def digest_each(values: Iterable[Any]) -> str:
+    """Digest of JSON values one after the other, however many."""
+    state = hashlib.sha256()
+    for value in values:
+        state.update(json.dumps(value, sort_keys=True).encode() + b"\n")
+    return "sha256:" + state.hexdigest()
 
 
 def digest_array(array: np.ndarray) -> str:

@@ -200,7 +200,9 @@ def _keys(
     columns: Mapping[str, str],
 ) -> list[list[Hashable]]:  # fmt: skip
     """Whatever ties each image to others: its pixels, its patient by row and by header, study, series, given group."""
-    keys: list[list[Hashable]] = [[("pixels", digest)] for digest in survey.column("content_digest")]
+    digests = survey.column("content_digest")
+    copied = {digest for digest, count in Counter(digests).items() if count > 1}
+    keys: list[list[Hashable]] = [[("pixels", digest)] if digest in copied else [] for digest in digests]
     group_column = columns.get("group_id", "")
     for own, row, *ids in zip(keys, rows, named, headers, survey.column("study"), survey.column("series"), strict=True):
         own += [(kind, value) for kind, value in zip(_TIES, ids, strict=True) if value is not None]

@@ -4,9 +4,11 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from synthcohort.core.cohort import ROLES, Cohort
 from synthcohort.core.config import to_mapping
@@ -65,9 +67,13 @@ class Plan:
     alike: "NearDuplicates | None"
 
 
-def decide(job: Job, parts: Iterable[pa.Table]) -> Plan:
-    """The plan from the journal's parts. Raises InputError when nothing can be taken or a setting does not fit."""
-    found, rows, table = _described(job, survey(parts, [file.name for file in job.listing.images], job.unread))
+def decide(job: Job, parts: Iterable[pa.Table], folder: Path | None = None) -> Plan:
+    """The plan from the journal's parts; what memory should not hold lies in files of `folder` meanwhile.
+
+    Raises InputError when nothing can be taken or a setting does not fit.
+    """
+    names = [file.name for file in job.listing.images]
+    found, rows, table = _described(job, survey(parts, names, job.unread, folder))
     volumes = volumes_of(found)
     if job.config.slices != "all" and (refused := left_out(found, volumes, job.config.slices)):
         rows = [row for i, row in enumerate(rows) if i not in refused]
@@ -77,7 +83,8 @@ def decide(job: Job, parts: Iterable[pa.Table]) -> Plan:
     if found.fingerprints is not None:
         from synthcohort.ingest.near_duplicates import find_groups
 
-        alike = find_groups(*found.fingerprints)
+        marks = found.fingerprints
+        alike = find_groups(marks.vectors, marks.thumbnails, workers=job.config.workers, folder=folder)
     groups = alike.groups if alike is not None and job.config.near_duplicates == "group" else ()
     assigned = assign(found, rows, table, job.pseudonyms, job.config, job.seed, groups)
     return Plan(found, table, assigned, volumes, alike)
@@ -114,8 +121,9 @@ def result_of(job: Job, plan: Plan) -> dict[str, Any]:
             patients[role].add(patient)
     ignored = Counter(reason for _, reason in listing.ignored)
     ignored.update(["a table"] * len(listing.tables))
-    changes = Counter(note for notes in found.column("notes") for note in notes or ())
-    left = Counter(name for names in found.column("dropped_facts") for name in names or ())
+    changes, left = (
+        Counter(pc.list_flatten(found.table.column(name)).to_pylist()) for name in ("notes", "dropped_facts")
+    )
     changes.update({f"{name} of the header was no known word and left out": n for name, n in left.items()})
     return {
         "found": len(found) + len(found.refused),

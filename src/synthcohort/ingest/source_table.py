@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from synthcohort.core.errors import ConfigError, InputError, Problem
-from synthcohort.core.files import digest_json
+from synthcohort.core.files import digest_each
 from synthcohort.ingest.columns import Mapped, map_columns
 from synthcohort.ingest.config import IngestConfig
 from synthcohort.ingest.deidentify import Pseudonyms
@@ -70,7 +70,7 @@ class SourceTable:
 
     @property
     def fingerprint(self) -> str:
-        return digest_json([self.table.columns, self.table.rows]) if self.table else ""
+        return digest_each((self.table.columns, *self.table.rows)) if self.table else ""
 
     def refusal(self, name: str) -> str | None:
         """Why a file is refused before it is decoded, or None."""

@@ -83,6 +83,8 @@ def tangled(
     That happens when a column that seems to name groups names something else, so that the same pictures stand under
     many of its values.
     """
+    if not alike:
+        return None
     near = {i: number for number, members in enumerate(alike) for i in members}
     both = [[*own, *([("near-duplicates", near[i])] if i in near else [])] for i, own in enumerate(given)]
     sizes = [max(map(len, groups), default=0) for groups in (connected(given), alike, connected(both))]

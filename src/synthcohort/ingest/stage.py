@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from synthcohort.core.cohort import partial_path
+from synthcohort.core.cohort import Cohort, partial_path
 from synthcohort.core.cohort_writer import finish_publishing, open_partial
 from synthcohort.core.errors import ArtifactError, Problem, SynthCohortError
-from synthcohort.core.files import digest_json, lock, remove
+from synthcohort.core.files import digest_each, digest_json, lock, remove
 from synthcohort.formats.image import ReadOptions
 from synthcohort.ingest.caption import Captioner
 from synthcohort.ingest.config import IngestConfig
@@ -80,7 +80,8 @@ def _ingest(
 ) -> dict[str, Any]:
     partial = partial_path(out)
     if (partial / "cohort.json").exists():  # killed between the last write and the rename
-        return {"cohort": out.as_posix(), **result_again(finish_publishing(partial, out))}
+        finish_publishing(partial, out)
+        return {"cohort": out.as_posix(), **result_again(Cohort.open(out))}
     job, new = _job(source, out, config, seed, absent)
     begun = partial.exists()
     try:
@@ -88,7 +89,7 @@ def _ingest(
             write_key(*new)
         _open_partial(job, partial)
         read_all(job.chunks, job.task, partial, config.workers, _warn)
-        plan = decide(job, read_parts(partial, len(job.chunks)))
+        plan = decide(job, read_parts(partial, len(job.chunks)), partial)
     except SynthCohortError:
         if not begun:  # a setting that does not fit, or nothing that can be read: nothing half-made is left behind
             remove(partial)
@@ -192,7 +193,7 @@ def _open_partial(job: Job, partial: Path) -> None:
         [
             list(SCHEMA.names),
             job.asked, job.seed, job.pseudonyms.key_id,
-            [[ascii(file.name), file.size] for file in job.listing.images], job.table.fingerprint,
+            digest_each((ascii(file.name), file.size) for file in job.listing.images), job.table.fingerprint,
         ]
     )  # fmt: skip
     open_partial(partial, fingerprint, "another configuration or source")

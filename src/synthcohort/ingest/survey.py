@@ -1,9 +1,11 @@
 """What the reading pass found, ready for decisions: the images taken, in the listing's order, and what was refused."""
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,13 +29,27 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Fingerprints:
+    """Fingerprints of images: vectors [N, D] float16; thumbnails [N, S, S] uint8, in a file without a name."""
+
+    vectors: np.ndarray
+    thumbnails: np.ndarray
+    folder: Path | None  # where the file lies; None: where the system keeps temporary files
+
+    def taken(self, chosen: np.ndarray) -> "Fingerprints":
+        """Those at these positions."""
+        blocks = (self.thumbnails[chosen[start : start + BATCH]] for start in range(0, len(chosen), BATCH))
+        return Fingerprints(self.vectors[chosen], _mapped(blocks, self.folder), self.folder)
+
+
+@dataclass(frozen=True)
 class Survey:
     """The journal of a reading pass. Lists of values are in the order of `table`, which is that of the listing."""
 
     table: pa.Table  # of the images taken, without the bulky columns
     names: Sequence[str]  # file names by position in the listing; raw, in memory only
     refused: tuple[Refused, ...]
-    fingerprints: tuple[np.ndarray, np.ndarray] | None = None  # vectors [N, D] float16, thumbnails [N, S, S] uint8
+    fingerprints: Fingerprints | None = None
     _columns: dict[str, list[Any]] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
@@ -41,7 +57,7 @@ class Survey:
 
     def column(self, name: str) -> list[Any]:
         if name not in self._columns:
-            self._columns[name] = self.table.column(name).to_pylist()
+            self._columns[name] = _values(self.table.column(name))
         return self._columns[name]
 
     @cached_property
@@ -54,10 +70,10 @@ class Survey:
         part = self.column("part")[i]
         return f"{self.files[i]}\0{part}" if part else self.files[i]
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """The journal's rows as mappings, a batch in memory at a time."""
-        for start in range(0, len(self), BATCH):
-            yield from self.table.slice(start, BATCH).to_pylist()
+    def rows(self, order: Sequence[int]) -> Iterator[dict[str, Any]]:
+        """The journal's rows at these positions as mappings, a batch in memory at a time."""
+        for start in range(0, len(order), BATCH):
+            yield from self.table.take(pa.array(order[start : start + BATCH])).to_pylist()
 
     def without(self, refused: dict[int, str]) -> "Survey":
         """The survey after refusing more images, by position and reason."""
@@ -66,7 +82,7 @@ class Survey:
         keep = np.array([i not in refused for i in range(len(self))])
         parts = self.column("part")
         more = tuple(Refused(self.files[i], parts[i], reason) for i, reason in sorted(refused.items()))
-        marks = self.fingerprints and (self.fingerprints[0][keep], self.fingerprints[1][keep])
+        marks = self.fingerprints and self.fingerprints.taken(np.flatnonzero(keep))
         return Survey(self.table.filter(pa.array(keep)), self.names, _sorted(self.refused + more), marks)
 
     def reasons(self) -> dict[str, int]:
@@ -75,25 +91,61 @@ class Survey:
         return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def survey(parts: Iterable[pa.Table], names: Sequence[str], refused: Sequence[Refused]) -> Survey:
-    """Joins the parts of a pass; `refused` are files that were not read at all."""
-    light, failed = [], list(refused)
-    pairs: list[tuple[np.ndarray | None, np.ndarray | None]] = []
-    for part in parts:
-        taken = part.filter(pc.is_null(part.column("reason")))
-        bad = part.filter(pc.is_valid(part.column("reason"))).select(["file", "part", "reason"])
-        failed += [Refused(names[row["file"]], row["part"] or "", row["reason"]) for row in bad.to_pylist()]
-        pairs.append((_bytes(taken.column("vector")), _bytes(taken.column("thumbnail"))))
-        light.append(taken.drop_columns([name for name in BULKY if name in taken.column_names]))
+def survey(
+    parts: Iterable[pa.Table], names: Sequence[str], refused: Sequence[Refused], folder: Path | None = None
+) -> Survey:
+    """Joins the parts of a pass; `refused` are files that were not read at all.
+
+    Thumbnails are kept in files without a name in `folder`. Raises OSError when the disk is full.
+    """
+    light, failed, vectors = [], list(refused), []
+
+    def thumbnails() -> Iterator[np.ndarray]:
+        for part in parts:
+            taken = part.filter(pc.is_null(part.column("reason")))
+            bad = part.filter(pc.is_valid(part.column("reason"))).select(["file", "part", "reason"])
+            failed.extend(Refused(names[row["file"]], row["part"] or "", row["reason"]) for row in bad.to_pylist())
+            light.append(taken.drop_columns([name for name in BULKY if name in taken.column_names]))
+            vector, thumbnail = _bytes(taken.column("vector")), _bytes(taken.column("thumbnail"))
+            if vector is not None and thumbnail is not None and len(vector):
+                vectors.append(vector.view(np.float16))
+                yield thumbnail.reshape(-1, SIDE, SIDE)
+
+    mapped = _mapped(thumbnails(), folder)
     empty = pa.schema([item for item in SCHEMA if item.name not in BULKY]).empty_table()
     table = pa.concat_tables(light) if light else empty
+    light.clear()
     order = np.argsort(np.asarray(table.column("file")), kind="stable")
     marks = None
-    own = [(v, t) for v, t in pairs if v is not None and t is not None and len(v)]
-    if len(order) and sum(len(v) for v, _ in own) == len(order):
-        vectors, thumbnails = np.concatenate([v for v, _ in own])[order], np.concatenate([t for _, t in own])[order]
-        marks = vectors.view(np.float16), thumbnails.reshape(len(order), SIDE, SIDE)
-    return Survey(table.take(pa.array(order)).combine_chunks(), names, _sorted(failed), marks)
+    if len(order) and len(mapped) == len(order):
+        marks = Fingerprints(np.concatenate(vectors), mapped, folder).taken(order)
+    columns, rows = {}, pa.array(order)
+    for name in table.column_names:  # one by one, so that memory never holds all of them twice
+        columns[name] = table.column(name).combine_chunks().take(rows)
+        table = table.drop_columns([name])
+    pa.default_memory_pool().release_unused()
+    return Survey(pa.table(columns), names, _sorted(failed), marks)
+
+
+def _mapped(blocks: Iterable[np.ndarray], folder: Path | None) -> np.ndarray:
+    """Blocks of thumbnails one after the other, in a mapped file that ends with the array."""
+    count = 0
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for block in blocks:
+            file.write(np.ascontiguousarray(block).data)
+            count += len(block)
+        file.flush()
+        shape = (count, SIDE, SIDE)
+        return np.memmap(file, np.uint8, "r", shape=shape) if count else np.zeros(shape, np.uint8)
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """The column as a list, in which equal texts are one and the same."""
+    if column.type != pa.string():
+        return list(column.to_pylist())
+    coded = column.combine_chunks().dictionary_encode()
+    words = coded.dictionary.to_pylist()
+    return [None if code is None else words[code] for code in coded.indices.to_pylist()]
 
 
 def _bytes(column: pa.ChunkedArray) -> np.ndarray | None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from synthcohort.core.cohort import Cohort, partial_path, record_schema, shard_name
-from synthcohort.core.cohort_writer import publish
+from synthcohort.core.cohort_writer import publish_files, write_records
 from synthcohort.core.files import atomic_path
 from synthcohort.ingest.caption import choose
 from synthcohort.ingest.journal import SPAN, part_path
@@ -24,6 +25,8 @@ from synthcohort.ingest.vocabulary import VIEWS
 from synthcohort.pages.profile import render_profile
 
 SAID = ("modality", "body_part", "view", "laterality", "sex", "age", "channels", "caption")  # what captions speak of
+UNSEEN = ("phrasings", "group_id", "source_digest", "pixels_digest")
+BATCH, ROW_GROUP = 500, 5000  # records made at a time, and of a group in their file
 OWNERS = "# For the owner of the archive: holds names of files. Remove it before the cohort leaves the house.\n"
 COMPACTED = SPAN // 2  # added to the number of a shard that was written again without refused images
 
@@ -31,10 +34,7 @@ COMPACTED = SPAN // 2  # added to the number of a shard that was written again w
 def write(job: Job, out: Path, plan: Plan, result: Mapping[str, Any]) -> None:
     partial, found, assigned = partial_path(out), plan.found, plan.assigned
     schema = record_schema(label.label for label in assigned.labels)
-    moved = _compact(partial, found)
-    table = pa.concat_tables(
-        pa.Table.from_pylist(batch, schema=schema) for batch in _records(job, plan, moved)
-    ).sort_by("image_id")
+    shards, moved = _compact(partial, found)
     provenance = {
         "stage": "ingest", "config": job.asked, "seed": job.seed, "key": job.config.key,
         "key_id": job.pseudonyms.key_id, **{name: result[name] for name in IN_PROVENANCE},
@@ -50,6 +50,9 @@ def write(job: Job, out: Path, plan: Plan, result: Mapping[str, Any]) -> None:
         "warnings": result["warnings"],
         "near_duplicates_may_cross": assigned.near_duplicates_may_cross,
     }
+    tables = (pa.Table.from_pylist(batch, schema=schema) for batch in _records(job, plan, moved))
+    groups = (pa.concat_tables([table, *islice(tables, ROW_GROUP // BATCH - 1)]) for table in tables)
+    records = write_records(partial, info, schema, groups)
     extra: dict[str, str | bytes] = {}
     if plan.volumes:
         extra["volumes.json"] = volumes_file(plan.volumes, found.column("image_id"))
@@ -57,28 +60,34 @@ def write(job: Job, out: Path, plan: Plan, result: Mapping[str, Any]) -> None:
         extra["headers.jsonl"] = _headers(
             partial,
             len(job.chunks),
-            dict(zip(table.column("image_id").to_pylist(), table.column("patient_id").to_pylist(), strict=True)),
+            dict(zip(found.column("image_id"), assigned.patients, strict=True)),
         )
     private: dict[str, str | bytes] = {
         "refused.csv": _refused_csv(job, plan).encode(errors="backslashreplace"),
-        "profile.html": render_profile(Cohort(partial, info, table), result),
+        "profile.html": render_profile(Cohort(partial, info, _seen(partial, schema)), result),
     }
     if plan.alike is not None and len(plan.alike.pairs):
         private["duplicates.csv"] = _duplicates_csv(plan).encode(errors="backslashreplace")
-    shards = sorted(set(table.column("shard").to_pylist()))
-    publish(partial, out, info, table, shards, extra, private)
+    publish_files(partial, out, info, records, shards, extra, private)
+
+
+def _seen(partial: Path, schema: pa.Schema) -> pa.Table:
+    """The records without what no profile shows."""
+    return pq.read_table(partial / "records.parquet", columns=[name for name in schema.names if name not in UNSEEN])
 
 
 def _records(job: Job, plan: Plan, moved: Mapping[tuple[int, int], tuple[int, int]]) -> Iterator[list[dict[str, Any]]]:
-    """The records, a batch at a time."""
+    """The records in the order of the image ids, a batch at a time."""
     batch: list[dict[str, Any]] = []
+    ids = plan.found.column("image_id")
+    order = sorted(range(len(ids)), key=ids.__getitem__)
     same = ("image_id", "pixels_digest", "rows", "columns", "channels")
     numbers = places_in(plan.volumes)
     planes = {i: volume.plane.upper() for volume in plan.volumes for i in volume.indices}
     labels = [label.label for label in plan.assigned.labels]
     captioner = job.captioner
     said, texts = (*SAID, *(label.name for label in labels)), dict[tuple[Any, ...], tuple[str, ...]]()
-    for i, row in enumerate(plan.found.rows()):
+    for i, row in zip(order, plan.found.rows(order), strict=True):
         place = (row["shard"], row["shard_row"])
         shard, shard_row = moved.get(place, place)
         record = plan.assigned.record(i, row, job.pseudonyms) | {name: row[name] for name in same}
@@ -95,17 +104,19 @@ def _records(job: Job, plan: Plan, moved: Mapping[tuple[int, int], tuple[int, in
             if not record.get("caption"):
                 record["caption"] = choose(row["image_id"], phrasings)
         batch.append(record | {"shard": shard, "shard_row": shard_row})
-        if len(batch) == 1000:
+        if len(batch) == BATCH:
             yield batch
             batch = []
-    yield batch
+    if batch:
+        yield batch
 
 
-def _compact(partial: Path, found: Survey) -> dict[tuple[int, int], tuple[int, int]]:
+def _compact(partial: Path, found: Survey) -> tuple[list[int], dict[tuple[int, int], tuple[int, int]]]:
     """Writes shards that hold refused images again without them, so that no pixel of these stays in the cohort.
 
-    Returns the new (shard, row) of every image that moved.
+    Returns the shards of the cohort, and the new (shard, row) of every image that moved.
     """
+    shards = []
     rows_of: dict[int, list[int]] = {}
     for shard, row in zip(found.column("shard"), found.column("shard_row"), strict=True):
         rows_of.setdefault(shard, []).append(row)
@@ -113,14 +124,16 @@ def _compact(partial: Path, found: Survey) -> dict[tuple[int, int], tuple[int, i
     for shard, rows in rows_of.items():
         whole = np.load(partial / "images" / shard_name(shard), mmap_mode="r", allow_pickle=False)
         if len(rows) == len(whole):
+            shards.append(shard)
             continue
+        shards.append(shard + COMPACTED)
         with (
             atomic_path(partial / "images" / shard_name(shard + COMPACTED)) as temporary,
             open(temporary, "wb") as file,
         ):
             np.save(file, whole[sorted(rows)], allow_pickle=False)
         moved |= {(shard, row): (shard + COMPACTED, n) for n, row in enumerate(sorted(rows))}
-    return moved
+    return sorted(shards), moved
 
 
 def _headers(partial: Path, chunks: int, patients: Mapping[str, str | None]) -> str:
