@@ -13,7 +13,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from synthcohort.core.errors import ConfigError, InputError
 from synthcohort.formats.image import Place
 from synthcohort.ingest.stacks import SliceRecord
-from synthcohort.ingest.volumes import FINDINGS, affine_lps, assemble, pick, plane_name, volume_array, volume_report
+from synthcohort.ingest.volumes import FINDINGS, affine_lps, assemble, pick, plane_name, volume_report
 
 AXIAL, CORONAL, SAGITTAL = (1, 0, 0, 0, 1, 0), (1, 0, 0, 0, 0, -1), (0, 1, 0, 0, 0, -1)
 
@@ -334,16 +334,11 @@ def test_affine_of_a_hand_computed_case():
     np.testing.assert_allclose(affine_lps(volume), expected, atol=1e-12)
 
 
-def test_arrays_are_read_in_order_and_checked():
+def test_without_spacing_there_is_no_affine():
     (volume,) = assemble(list(reversed(series(5))))
-    array, _ = volume_array(lambda i: np.full((16, 12), i, np.int16), volume)
-    assert array.shape == (5, 16, 12)
-    assert array.dtype == np.int16
-    assert array[:, 0, 0].tolist() == [0, 1, 2, 3, 4]
-    with pytest.raises(InputError, match="one kind"):
-        volume_array(lambda i: np.zeros((16, 12 + i), np.int16), volume)
+    assert list(volume.indices) == [0, 1, 2, 3, 4]
     with pytest.raises(InputError, match="no pixel spacing"):
-        volume_array(lambda i: np.zeros((16, 12)), replace(volume, pixel_spacing_mm=None))
+        affine_lps(replace(volume, pixel_spacing_mm=None))
 
 
 def write_dicom(path, item, pixels, uid):
@@ -391,7 +386,7 @@ def test_volumes_equal_those_of_an_independent_reader(tmp_path, orientation, lea
         spacing = (float(ds.PixelSpacing[0]), float(ds.PixelSpacing[1]))
         read.append((SliceRecord(len(read), "s", place, (16, 12), spacing), ds.pixel_array))
     (volume,) = assemble([item for item, _ in read])
-    array, affine = volume_array(lambda i: read[i][1], volume)
+    array, affine = np.stack([read[i][1] for i in volume.indices]), affine_lps(volume)
 
     np.testing.assert_array_equal(array, SimpleITK.GetArrayFromImage(theirs))
     corners = [(k, i, j) for k in (0, 3, 6) for i in (0, 15) for j in (0, 11)]

@@ -8,14 +8,13 @@ import datetime
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import pydicom
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, UID_dictionary
 
-from synthcohort.ingest.deidentify import Pseudonyms, clean_facts
+from synthcohort.ingest.deidentify import Pseudonyms
 from synthcohort.ingest.header_clean import Cleaner, quiet, read, word
 from synthcohort.ingest.header_tables import EDITION
 from synthcohort.ingest.header_values import age_string, parse_date, values_of
@@ -101,19 +100,6 @@ def to_json(header: pydicom.Dataset) -> str:
     if values_of(header.get("DeidentificationMethod"))[:1] != [METHOD]:
         raise ValueError("this header was not de-identified")
     return json.dumps(header.to_json_dict(), sort_keys=True, separators=(",", ":"))
-
-
-def record_facts(header: pydicom.Dataset) -> dict[str, Any]:
-    """Facts for a record from a de-identified header; `study_date` (ISO, moved) where the options kept it."""
-    keywords = {
-        "modality": "Modality", "body_part": "BodyPartExamined", "view": "ViewPosition", "manufacturer": "Manufacturer",
-        "sex": "PatientSex", "age": "PatientAge",
-    }  # fmt: skip
-    facts = {name: header.get(keyword) for name, keyword in keywords.items()}
-    facts["laterality"] = header.get("ImageLaterality") or header.get("Laterality")
-    kept, _ = clean_facts({name: value for name, value in facts.items() if value not in (None, "")})
-    date = parse_date(header.get("StudyDate"))
-    return kept | ({"study_date": date.isoformat()} if date else {})
 
 
 def _add_age(old: pydicom.Dataset, new: pydicom.Dataset) -> None:

@@ -6,7 +6,7 @@ Number. Millimeters; axes to the patient's left, back and head (LPS). Source: DI
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -271,20 +271,6 @@ def affine_lps(volume: Volume) -> np.ndarray:
     affine[:3, 2] = np.multiply(volume.orientation[:3], volume.pixel_spacing_mm[1])
     affine[:3, 3] = volume.origin_mm
     return affine
-
-
-def volume_array(images: Callable[[int], np.ndarray], volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels [slices, rows, columns(, 3)] in their own dtype, and the affine; `images` gives an image by its index.
-
-    Raises InputError when the volume is not regular, or an image is not of the volume's shape.
-    """
-    affine = affine_lps(volume)
-    stack = [images(index) for index in volume.indices]
-    kinds = Counter((image.shape, image.dtype.name) for image in stack)
-    if len(kinds) > 1 or stack[0].shape[:2] != volume.shape:
-        found = ", ".join(f"{dtype} {shape}" for shape, dtype in sorted(kinds))
-        raise InputError(Problem("volume", f"images of {found}", f"one kind, {volume.shape}"))
-    return np.stack(stack), affine
 
 
 def volume_report(volumes: Sequence[Volume]) -> dict[str, Any]:
