@@ -1,6 +1,7 @@
 """synthcohort ingest"""
 
 import argparse
+import os
 from typing import Any
 
 from synthcohort.cli.options import add_config, add_out, section
@@ -29,6 +30,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    # Arrow's own pool keeps the memory of tables that are done with; read when Arrow is loaded
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from synthcohort.ingest import ingest
 
     return ingest(args.source, args.out, section(args, "ingest"), args.seed, dry_run=args.dry_run), 0

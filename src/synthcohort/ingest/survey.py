@@ -57,7 +57,7 @@ class Survey:
 
     def column(self, name: str) -> list[Any]:
         if name not in self._columns:
-            self._columns[name] = _values(self.table.column(name))
+            self._columns[name] = self.table.column(name).to_pylist()
         return self._columns[name]
 
     @cached_property
@@ -137,15 +137,6 @@ def _mapped(blocks: Iterable[np.ndarray], folder: Path | None) -> np.ndarray:
         file.flush()
         shape = (count, SIDE, SIDE)
         return np.memmap(file, np.uint8, "r", shape=shape) if count else np.zeros(shape, np.uint8)
-
-
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    """The column as a list, in which equal texts are one and the same."""
-    if column.type != pa.string():
-        return list(column.to_pylist())
-    coded = column.combine_chunks().dictionary_encode()
-    words = coded.dictionary.to_pylist()
-    return [None if code is None else words[code] for code in coded.indices.to_pylist()]
 
 
 def _bytes(column: pa.ChunkedArray) -> np.ndarray | None:
