@@ -140,3 +140,11 @@ def test_models_of_an_older_version_are_named(tmp_path: Path) -> None:
         with pytest.raises(ArtifactError, match=words):
             load_generator(run.path)
         file.write_text(file.read_text().replace(f'"version": {version}', '"version": 2'))
+
+
+def test_one_column_alone_can_be_guided() -> None:
+    plain = generator()
+    strong = Generator(plain.denoiser, plain.spec, SamplingConfig(steps=3, guidance={"grade": 3.0}))
+    a, b = next(plain.draw([{"grade": 2}], [1])), next(strong.draw([{"grade": 2}], [1]))
+    assert not np.array_equal(a, b)
+    assert np.array_equal(next(plain.draw([{}], [1])), next(strong.draw([{}], [1])))  # nothing is said: nothing to guide

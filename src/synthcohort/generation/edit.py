@@ -210,13 +210,7 @@ def _solve(subject: Subject, condition: Condition, state: Tensor, sigmas: Tensor
 
 def _guide(generator: Generator, condition: Condition) -> Denoiser:
     """The generator's denoiser, guided as it draws."""
-    return generator.sampling.guide(generator.denoiser, generator.null_of(condition), lacking(generator, condition))
-
-
-def lacking(generator: Generator, condition: Condition) -> dict[str, Condition]:
-    """The condition without each of its parts, by the name of its column or `text`: what guides one part alone."""
-    parts = {name: condition.without([i]) for i, name in enumerate(generator.spec.vocabulary.names)}
-    return {**parts, "text": condition.without(text=True)} if condition.tokens is not None else parts
+    return generator.sampling.guide(generator.denoiser, generator.null_of(condition), generator.lacking(condition))
 
 
 def _local_mask(subject: Subject, condition: Condition, config: EditConfig) -> Tensor:

@@ -197,8 +197,8 @@ def verify(
     transforms, value = _finely(views, pairs, transforms, 1, True, means)
     going = np.flatnonzero(value >= LEAST_FINE)
     value[going] = _finely(views, pairs.at(going, means), transforms[going], 2, False, means)[1]
-    again = _among_best(pairs, coarse, AGAIN, N, means) & (value >= LEAST_FINE) & (value < least)
-    again = np.flatnonzero(again)
+    promising = _among_best(pairs, coarse, AGAIN, N, means) & (value >= LEAST_FINE) & (value < least)
+    again = np.flatnonzero(promising)
     value[again] = np.maximum(value[again], _from_whole(views, pairs.query[again], pairs.other[again], means))
     kept = np.flatnonzero(value >= least)
     found = np.sort(np.stack([pairs.query[kept], pairs.other[kept]], 1).astype(np.int64), axis=1)

@@ -141,6 +141,11 @@ class Generator:
         rest = [i for i in range(condition.labels.shape[1]) if i not in keep]
         return condition.without(rest, text=True)
 
+    def lacking(self, condition: Condition) -> dict[str, Condition]:
+        """The condition without each of its parts, by the name of its column or `text`: what guides one part alone."""
+        parts = {name: condition.without([i]) for i, name in enumerate(self.spec.vocabulary.names)}
+        return {**parts, "text": condition.without(text=True)} if condition.tokens is not None else parts
+
     def draw(self, conditions: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> Iterator[np.ndarray]:
         """Yields one image per condition and seed: [rows, columns] or [rows, columns, 3] in the cohort's integer type.
 
@@ -177,7 +182,7 @@ class Generator:
         full = Condition.cat([condition, condition[:1].repeat(fill)]) if fill else condition
         noise = torch.stack([unit_noise(seed, self.spec.channels, *size) for seed in [*seeds, *[seeds[0]] * fill]])
         full = full.to(self.device)
-        unit = self.sampling.sample(self.denoiser, noise.to(self.device), full, self.null_of(full))
+        unit = self.sampling.sample(self.denoiser, noise.to(self.device), full, self.null_of(full), self.lacking(full))
         return unit[: len(seeds)].float().cpu()
 
     def from_unit(self, x: Tensor, image: ImageSpec) -> np.ndarray:
