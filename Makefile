@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUT ?= runs/demo
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tiny test check bench bench-ingest test-kill test-pacs clean
+.PHONY: help setup demo tiny test check bench bench-ingest bench-generators test-kill test-pacs clean
 
 help:           ## what can be made
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,11 @@ bench: setup    ## measure speed; results are printed, dated ones belong in benc
 bench-ingest: setup  ## speed of ingest against a plain loop and against decoding alone (about 10 minutes)
 	mkdir -p runs
 	$(BIN)/python benchmarks/ingest.py
+
+bench-generators:  ## ours against diffusers and MONAI at equal wall-clock, in an environment with both (about 5 hours; resumes)
+	$(MAKE) setup VENV=runs/peers-venv
+	runs/peers-venv/bin/pip install -q -c constraints.txt diffusers==0.42.1 monai==1.6.1
+	runs/peers-venv/bin/python benchmarks/generators.py
 
 test-pacs: setup  ## fetch and receive against a real Orthanc on loopback (needs Debian's orthanc and orthanc-dicomweb)
 	$(BIN)/python scripts/pacs.py --check
