@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from synthcohort.cli.options import add_config, add_out, section
+from synthcohort.core.errors import InputError, Problem
 
 SUMMARY = "train a generator on the training patients of cohorts; the same command again goes on where it stopped"
 EXAMPLES = (
@@ -12,6 +13,8 @@ EXAMPLES = (
     "synthcohort train cohort --out run --config configs/knee_xray.toml --set train.images=50000",
     "synthcohort train knees chests fundi --out joint --set train.text=packaged --set train.flip=false",
     "synthcohort train rare_disease --from joint --out tuned --set train.images=20000",
+    "synthcohort train cohort --autoencoder --out latents --set autoencoder.size=128",
+    "synthcohort train cohort --out run --set train.latent=latents --set train.size=128",
     "torchrun --nproc-per-node 2 -m synthcohort train cohort --out run",
 )
 
@@ -28,11 +31,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from", dest="start", type=Path, metavar="RUN", help="start from the weights of this finished run"
     )
+    parser.add_argument(
+        "--autoencoder",
+        action="store_true",
+        help="train the autoencoder that train.latent then names (section [autoencoder]), not a generator",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the training (default 0)")
     add_config(parser)
 
 
 def call(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    if args.autoencoder:
+        if args.start is not None:
+            raise InputError(Problem("--autoencoder and --from", "given together", "one of the two"))
+        from synthcohort.training.autoencoder import train_autoencoder
+
+        return train_autoencoder(args.cohorts, args.out, section(args, "autoencoder"), args.seed), 0
     from synthcohort.training import train
 
     return train(args.cohorts, args.out, section(args, "train"), args.seed, args.start), 0

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from synthcohort.core.config import build, to_mapping
 from synthcohort.core.errors import ArtifactError, ConfigError, Problem
-from synthcohort.core.files import digest_file, read_artifact, write_artifact
+from synthcohort.core.files import digest_file, read_artifact, write_artifact, write_atomic
 from synthcohort.models.checkpoint import ImageSpec, load_tensors, save_tensors
 from synthcohort.models.denoiser import Precision
 from synthcohort.models.layers import (
@@ -193,7 +193,7 @@ class Autoencoder(nn.Module):
         self, config: AutoencoderConfig, channels: int, dimensions: int = 2, precision: Precision = "bfloat16"
     ) -> None:
         super().__init__()
-        self.config, self.dimensions, self.precision = config, dimensions, precision
+        self.config, self.channels, self.dimensions, self.precision = config, channels, dimensions, precision
         values = channels * config.factor**dimensions
         self.code_head = convolution(dimensions, values, config.latent_channels, 1)
         self.image_head = convolution(dimensions, config.latent_channels, values, 1)
@@ -278,6 +278,12 @@ def save_autoencoder(
     save_tensors(folder / WEIGHTS, weights)
     content = {"spec": to_mapping(spec), "facts": dict(facts), "weights_digest": digest_file(folder / WEIGHTS)}
     write_artifact(folder / "autoencoder.json", FORMAT, VERSION, content)
+
+
+def copy_autoencoder(source: Path, folder: Path) -> None:
+    """Puts the same files into another folder, autoencoder.json last."""
+    for name in (WEIGHTS, "autoencoder.json"):
+        write_atomic(folder / name, (source / name).read_bytes())
 
 
 def load_autoencoder(folder: Path) -> tuple[Autoencoder, AutoencoderSpec, dict[str, Any]]:

@@ -5,6 +5,8 @@ A *checkpoint* folder holds what exact resumption needs: `checkpoint.json` names
 written after that file, so a kill leaves either the old state or the new one.
 """
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +58,15 @@ class ImageSpec:
 
 
 @dataclass(frozen=True)
+class LatentSpec:
+    """The latents a model works on: their channels, how many times smaller they are, and the autoencoder's digest."""
+
+    channels: int
+    factor: int
+    digest: str
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """Everything but the weights: enough to build the denoiser again. `images` has one entry per image type."""
 
@@ -64,6 +75,7 @@ class ModelSpec:
     vocabulary: Vocabulary
     sigma_data: float
     precision: Precision
+    latent: LatentSpec | None = None
 
     @property
     def image(self) -> ImageSpec:
@@ -73,17 +85,27 @@ class ModelSpec:
     @property
     def kind(self) -> str:
         """Where it works: `pixel` or `latent` space."""
-        return "pixel"
+        return "pixel" if self.latent is None else "latent"
 
     @property
     def channels(self) -> int:
-        """Of the network: gray images of a model that also makes color ones are repeated, and averaged back."""
+        """Of the network: those of the images, or of the latents."""
+        return self.image_channels if self.latent is None else self.latent.channels
+
+    @property
+    def image_channels(self) -> int:
+        """Of the images: gray ones of a model that also makes color ones are repeated, and averaged back."""
         return max(image.channels for image in self.images)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Rows and columns that hold every image type's."""
-        return max(image.rows for image in self.images), max(image.columns for image in self.images)
+        """Rows and columns, for the network, that hold every image type's."""
+        return self.grid((max(image.rows for image in self.images), max(image.columns for image in self.images)))
+
+    def grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of an image of this size for the network."""
+        factor = 1 if self.latent is None else self.latent.factor
+        return size[0] // factor, size[1] // factor
 
     def image_of(self, condition: Mapping[str, Any]) -> ImageSpec:
         """The image type that a condition names. Raises InputError where there are several and it names none."""
@@ -110,6 +132,7 @@ class ModelSpec:
             "condition": self.vocabulary.to_mapping(),
             "sigma_data": self.sigma_data,
             "precision": self.precision,
+            "latent": None if self.latent is None else to_mapping(self.latent),
         }
 
     @classmethod
@@ -120,6 +143,7 @@ class ModelSpec:
             vocabulary=Vocabulary.from_mapping(content["condition"]),
             sigma_data=content["sigma_data"],
             precision=content["precision"],
+            latent=build(LatentSpec, content["latent"]) if content.get("latent") else None,
         )
 
 
@@ -158,10 +182,22 @@ def load_model(folder: Path) -> tuple[Denoiser, ModelSpec, dict[str, Any]]:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes named tensors atomically."""
+    """Writes named tensors atomically. Raises OSError where the system can't write: a full disk is ENOSPC."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(plain, temporary)
+        try:
+            save_file(plain, temporary)
+        except SafetensorError as error:
+            number = _system_number(error)
+            if number is None:
+                raise
+            raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _system_number(error: SafetensorError) -> int | None:
+    """The system's error number, which safetensors tells in its words alone."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found.group(1)) if found else None
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

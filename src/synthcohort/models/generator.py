@@ -1,5 +1,6 @@
 """A trained generator as the rest of the program sees it: conditions and seeds in, images out."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from synthcohort.core.files import digest_json
 from synthcohort.core.run import RunFolder
 from synthcohort.diffusion.sampling import SamplingConfig
 from synthcohort.imaging.intensity import from_unit, to_unit
+from synthcohort.models.autoencoder import FOLDER, Autoencoder, load_autoencoder
 from synthcohort.models.checkpoint import ImageSpec, ModelSpec, load_model
 from synthcohort.models.condition import IMAGE_TYPE, PROMPT, Condition
 from synthcohort.models.denoiser import Denoiser
@@ -40,11 +42,15 @@ class Generator:
         sampling: SamplingConfig | None = None,
         facts: Mapping[str, Any] | None = None,
         digest: str | None = None,
+        autoencoder: Autoencoder | None = None,
     ) -> None:
-        self.denoiser, self.spec = denoiser, spec
+        if (autoencoder is None) != (spec.latent is None):
+            raise ValueError("a model of latents needs its autoencoder, a model of pixels takes none")
+        self.denoiser, self.spec, self.autoencoder = denoiser, spec, autoencoder
         self.sampling = sampling or SamplingConfig()
         self.facts, self.digest = dict(facts or {}), digest
         self._types: dict[str, str] = {}  # of prompts
+        self._told: set[str] = set()  # prompts whose length was looked at
 
     @property
     def device(self) -> torch.device:
@@ -126,6 +132,7 @@ class Generator:
         null = vocabulary.null(len(conditions))
         if not said:
             return Condition(encoded, null.tokens, null.mask)
+        self._warn_of_long(said)
         tokens, mask = map(torch.from_numpy, self.text.encode(said))
         assert null.tokens is not None
         assert null.mask is not None
@@ -134,6 +141,13 @@ class Generator:
                 row, length = said.index(prompt), tokens.shape[1]
                 null.tokens[i, :length], null.mask[i, :length] = tokens[row].float(), mask[row]
         return Condition(encoded, null.tokens, null.mask)
+
+    def _warn_of_long(self, prompts: Sequence[str]) -> None:
+        """Says once of each prompt that its end is not read."""
+        new = [prompt for prompt in prompts if prompt not in self._told]
+        self._told.update(new)
+        if (cut := self.text.cut(new)) is not None:
+            print(f"warning: {cut}", file=sys.stderr, flush=True)
 
     def null_of(self, condition: Condition) -> Condition:
         """What guidance leads away from: the same image types with nothing else said."""
@@ -177,26 +191,38 @@ class Generator:
 
     @torch.inference_mode()
     def draw_unit(self, condition: Condition, seeds: Sequence[int], size: tuple[int, int]) -> Tensor:
-        """Up to BATCH images of one size as the network makes them: [B, C, rows, columns] in about [-1, 1]."""
-        fill = BATCH - len(seeds)
+        """Up to BATCH images of one size as the network makes them: [B, C, *grid] in about [-1, 1], or latents."""
+        fill, grid = BATCH - len(seeds), self.spec.grid(size)
         full = Condition.cat([condition, condition[:1].repeat(fill)]) if fill else condition
-        noise = torch.stack([unit_noise(seed, self.spec.channels, *size) for seed in [*seeds, *[seeds[0]] * fill]])
+        noise = torch.stack([unit_noise(seed, self.spec.channels, *grid) for seed in [*seeds, *[seeds[0]] * fill]])
         full = full.to(self.device)
         unit = self.sampling.sample(self.denoiser, noise.to(self.device), full, self.null_of(full), self.lacking(full))
         return unit[: len(seeds)].float().cpu()
 
+    @torch.inference_mode()
     def from_unit(self, x: Tensor, image: ImageSpec) -> np.ndarray:
-        """One image [C, rows, columns] of the network as [rows, columns] or [rows, columns, 3] integers."""
+        """One image [C, *grid] of the network as [rows, columns] or [rows, columns, 3] integers.
+
+        Latents are decoded one image at a time, so that neighbors in a batch do not matter.
+        """
+        if self.autoencoder is not None:
+            x = self.autoencoder.images(x[None].to(self.device))[0].cpu()
         if image.channels == 1 and x.shape[0] > 1:
             x = x.mean(0, keepdim=True)
         pixels = from_unit(x.numpy(), image.value_range, image.dtype)
         return pixels[0] if image.channels == 1 else np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
 
+    @torch.no_grad()
     def to_unit(self, pixels: np.ndarray, image: ImageSpec) -> Tensor:
-        """The way back: [rows, columns] or [rows, columns, 3] integers to float32 [C, rows, columns] in [-1, 1]."""
+        """The way back: integers to float32 [C, *grid], which are in [-1, 1], or the mean of the latents."""
         unit = torch.from_numpy(to_unit(pixels, image.value_range))
         unit = unit[None] if unit.ndim == 2 else unit.movedim(2, 0)
-        return unit.expand(self.spec.channels, -1, -1).contiguous() if len(unit) == 1 else unit.contiguous()
+        channels = self.spec.channels if self.autoencoder is None else self.autoencoder.channels
+        unit = unit.expand(channels, -1, -1).contiguous() if len(unit) == 1 else unit.contiguous()
+        if self.autoencoder is None:
+            return unit
+        mean, std = self.autoencoder.encode(unit[None].to(self.device))
+        return self.autoencoder.latents(mean, std, torch.zeros_like(mean))[0].cpu()
 
 
 def unit_noise(seed: int, channels: int, rows: int, columns: int) -> Tensor:
@@ -217,6 +243,14 @@ def load_generator(run: str | Path, sampling: SamplingConfig | None = None) -> G
         )
     keep_freed_memory()
     denoiser, spec, content = load_model(folder.path / "model")
+    autoencoder = None
+    if spec.latent is not None:
+        place = folder.path / "model" / FOLDER
+        autoencoder, _, described = load_autoencoder(place)
+        if described["weights_digest"] != spec.latent.digest:
+            found = "is another one than the model was trained with"
+            raise ArtifactError(Problem(f"autoencoder {place}", found, remedy="train again"))
     if torch.cuda.is_available():
         denoiser = denoiser.cuda()
-    return Generator(denoiser, spec, sampling, content["facts"], digest_json(content))
+        autoencoder = autoencoder.cuda() if autoencoder else None
+    return Generator(denoiser, spec, sampling, content["facts"], digest_json(content), autoencoder)

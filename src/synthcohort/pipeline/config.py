@@ -8,6 +8,7 @@ from synthcohort.evaluation.config import EvaluateConfig
 from synthcohort.generation.config import GenerateConfig
 from synthcohort.ingest.config import IngestConfig
 from synthcohort.release.config import ReleaseConfig
+from synthcohort.training.autoencoder_config import AutoencoderTraining
 from synthcohort.training.config import TrainConfig
 
 
@@ -53,6 +54,7 @@ class StudyConfig:
     hospital: Hospital = field(default_factory=Hospital)
     ingest: IngestConfig = field(default_factory=IngestConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    autoencoder: AutoencoderTraining = field(default_factory=AutoencoderTraining)  # of train --autoencoder alone
     generate: GenerateConfig = field(default_factory=GenerateConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     release: ReleaseConfig = field(default_factory=ReleaseConfig)

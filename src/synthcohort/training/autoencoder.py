@@ -6,15 +6,14 @@ seeds that name s.
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from synthcohort.core.config import to_mapping
@@ -30,14 +29,15 @@ from synthcohort.models.memory import keep_freed_memory
 from synthcohort.training.autoencoder_config import AutoencoderTraining
 from synthcohort.training.config import TrainConfig
 from synthcohort.training.data import column, image_spec, training_set
-from synthcohort.training.diffusion import _disk_full
 from synthcohort.training.joint import ImageType, JointSet, open_types, type_shares
+from synthcohort.training.limits import explained
 from synthcohort.training.parallel import Workers, joined
 from synthcohort.training.reconstruction import write_report
 from synthcohort.training.reconstruction_loss import pixel_loss, texture_loss
 from synthcohort.training.state import TrainingState
 
 MEASURED_STEPS = 6
+MEMORY = "lower autoencoder.batch, autoencoder.crop or autoencoder.network.channels"
 STARTING_IMAGES = 64  # whose patches give the linear code to begin with
 SCALED_BY = 1_000  # images that the scale of the latents is measured on
 
@@ -50,7 +50,7 @@ def train_autoencoder(cohorts: Sequence[Path], out: Path, config: AutoencoderTra
     Raises InputError for cohorts that cannot be trained on, ConfigError for sizes that do not fit, ArtifactError when
     `out` holds another run, TrainingError when the loss is not finite, or memory or disk runs out.
     """
-    with joined() as workers, _explained(Path(out)):
+    with joined() as workers, explained(Path(out), MEMORY):
         return _train(cohorts, Path(out), config, seed, workers)
 
 
@@ -96,23 +96,6 @@ def _train(
         _finish(run, state, types, data, validation)
     workers.agree(0)
     return {"run": out.as_posix(), "images_seen": state.images_seen, "resumed": resumed}
-
-
-@contextmanager
-def _explained(out: Path) -> Iterator[None]:
-    """Memory and disks that run out, in words."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "alloc" in str(error).lower():
-            remedy = "lower autoencoder.batch, autoencoder.crop or autoencoder.network.channels"
-            raise TrainingError(Problem("memory", "ran out while training", remedy=remedy)) from error
-        raise
-    except (OSError, SafetensorError) as error:
-        if _disk_full(error):
-            remedy = "make room, then run the same command again: it goes on from its last checkpoint"
-            raise TrainingError(Problem(f"disk of {out}", "no space left while writing the run", "", remedy)) from error
-        raise
 
 
 def images_of(
@@ -320,7 +303,8 @@ def _finish(
     save_autoencoder(run.path / FOLDER, spec, autoencoder.state_dict(), facts)
     if config.report_images and len(validation):
         patients = [column(kind.validation, "patient_id") for kind in types]
-        write_report(run.path, autoencoder.cpu(), spec, validation, patients, config.report_images)
+        report = write_report(run.path, autoencoder.cpu(), spec, validation, patients, config.report_images)
+        run.update(reconstruction=report["images"])
     remove(run.path / "data")
     run.update(done=True, images_seen=state.images_seen)
     run.log("done", images_seen=state.images_seen)

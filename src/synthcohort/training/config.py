@@ -1,6 +1,7 @@
 """Settings of training. Every default is what the 64-pixel knee study was tuned to (docs/decisions)."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from synthcohort.core.errors import ConfigError, Problem
@@ -26,6 +27,8 @@ class TrainConfig:
                        where they vary, () none
     text               captions to condition on: "packaged" for the text encoder that comes along, or the folder of
                        another one; None leaves captions aside
+    latent             a finished run of train --autoencoder: the model works on its latents, of images of train.size;
+                       None works on pixels, or in the space of the run to start from
     architecture       unet, or transformer (over patches)
     network            size of the U-Net
     transformer        size of the transformer
@@ -41,7 +44,7 @@ class TrainConfig:
                        "auto": picked on the validation loss at the end; it can be changed for a finished run
     objective          edm: the preconditioned denoiser's own loss; flow: rectified flow's, which weighs low noise more
     sigma_mean, sigma_std   log-normal distribution of training noise levels: mean and std of log(sigma); None takes
-                       the objective's own: -0.8 and 1.4 for edm, 0 and 1 for flow
+                       the objective's own: -0.8 and 1.4 for edm (in latent space about 0 and 1.4), 0 and 1 for flow
     label_dropout      share of images of which nothing is said but their type, which guidance needs
     column_dropout     share of images in which a column is not said, each column on its own
     text_dropout       share of images with text whose text is not said; as large a share is told the text alone
@@ -66,6 +69,7 @@ class TrainConfig:
     labels: tuple[str, ...] | None = None
     attributes: tuple[str, ...] | None = None
     text: str | None = None
+    latent: Path | None = None
     architecture: Literal["unet", "transformer"] = "unet"
     network: NetworkConfig = field(default_factory=NetworkConfig)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)

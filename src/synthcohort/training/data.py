@@ -22,6 +22,7 @@ from synthcohort.imaging.geometry import Fit, placement
 from synthcohort.imaging.intensity import ValueRange, to_unit, value_range_of
 from synthcohort.models.checkpoint import ImageSpec
 from synthcohort.models.condition import Vocabulary
+from synthcohort.training.limits import new_array
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,20 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def unit_images(self, indices: Sequence[int] | np.ndarray) -> Tensor:
-        """Images as [B, C, H, W] float32 in [-1, 1]."""
-        return torch.from_numpy(to_unit(self.pixels[np.asarray(indices)], self.value_range))
+    def unit_images(
+        self,
+        indices: Sequence[int] | np.ndarray,
+        generator: torch.Generator | None = None,
+        mirror: np.ndarray | None = None,
+    ) -> Tensor:
+        """Images as [B, C, H, W] float32 in [-1, 1], mirrored left to right where said.
+
+        Images need no generator; latents, which are drawn anew at every use, do (see latents).
+        """
+        images = torch.from_numpy(to_unit(self.pixels[np.asarray(indices)], self.value_range))
+        if mirror is None:
+            return images
+        return torch.where(torch.from_numpy(mirror)[:, None, None, None], images.flip(3), images)
 
     def batch_indices(self, first: int, count: int, seed: int) -> np.ndarray:
         """The images number first … first + count - 1 of the training."""
@@ -192,7 +204,7 @@ def training_set(
     if not (marker.exists() and read_json(marker) == {"key": key} and file.exists()):
         marker.unlink(missing_ok=True)
         with atomic_path(file) as temporary:
-            pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.dtype(image.dtype), shape=shape)
+            pixels = new_array(temporary, image.dtype, shape)
             sources = (view.image(i) for view in views for i in range(len(view)))
             for n, source in enumerate(sources):
                 placed = placement(source.shape[:2], (image.rows, image.columns), fit, fill=image.low).apply(source)

@@ -4,18 +4,16 @@ A run of S steps is a function of (cohorts, config, seed): step s draws its imag
 that name s, so a checkpoint holds weights, their averages, the optimizer, the number of steps done and nothing random.
 """
 
-import errno
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from synthcohort.core.config import to_mapping
@@ -25,7 +23,7 @@ from synthcohort.core.progress import progress
 from synthcohort.core.run import RunFolder
 from synthcohort.core.seeds import seed_from
 from synthcohort.learning.search import build_index
-from synthcohort.models.checkpoint import ModelSpec, load_model, save_model
+from synthcohort.models.checkpoint import ImageSpec, LatentSpec, ModelSpec, load_model, save_model
 from synthcohort.models.condition import TextSpec
 from synthcohort.models.memory import keep_freed_memory
 from synthcohort.models.transfer import start_weights
@@ -35,6 +33,7 @@ from synthcohort.training.ema import TRACKED, stored_average
 from synthcohort.training.joint import (
     ImageType,
     JointSet,
+    captions_of,
     draw_batch,
     image_specs,
     joint_set,
@@ -43,6 +42,8 @@ from synthcohort.training.joint import (
     type_guess,
     vocabulary_of,
 )
+from synthcohort.training.latent_space import LatentSpace, latent_space
+from synthcohort.training.limits import explained
 from synthcohort.training.parallel import Workers, joined
 from synthcohort.training.state import TrainingState, rate_factor
 from synthcohort.training.watch import (
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainingState", "rate_factor", "train"]
 
 MEASURED_STEPS = 6
+MEMORY = "raise train.accumulate, or lower train.batch, train.size or train.network.channels"
 WIDTHS = (0.05, 0.075, 0.10, 0.13, 0.16)  # relative widths that average = "auto" chooses from
 LARGEST_ERROR = 0.1  # of a combination of stored averages that may still be chosen
 
@@ -74,11 +76,12 @@ def train(
     `start` is a finished run whose weights the training begins with. The same call on a finished run with another
     `train.average` makes its model anew. Under torchrun all processes train one run together (see parallel).
     Writes run/ (see ARCHITECTURE): run.json, log.jsonl, training.html, checkpoint/, averages/, model/, train_features/,
-    samples.png. Returns {run, images_seen, resumed}.
+    samples.png; in latent space, what is lost stands in run.json, and model/ holds the autoencoder.
+    Returns {run, images_seen, resumed}.
     Raises InputError for cohorts that cannot be trained on, ArtifactError when `out` holds another run, TrainingError
     when the loss is not finite, or memory or disk runs out.
     """
-    with joined() as workers, _explained(Path(out)):
+    with joined() as workers, explained(Path(out), MEMORY):
         return _train(cohorts, Path(out), config, seed, start, workers)
 
 
@@ -89,12 +92,16 @@ def _train(
     workers.check(config.batch)
     check_writable(out)
     types = open_types(cohorts)
-    images = image_specs(types, config)
+    parent = load_model(start / "model") if start is not None else None
+    space = latent_space(config, start, parent[1].latent if parent else None)
+    latent = space.spec if space else None
+    images = image_specs(types, config, latent)
     encoder, text = _text(config)
     vocabulary = vocabulary_of(types, config, text)
-    parent = load_model(start / "model") if start is not None else None
+    if space is not None:
+        space.check(images)
     # every error a setting or a cohort can cause has been raised by now: nothing half-made is left behind
-    asked = _asked(types, config, seed, parent[2] if parent else None)
+    asked = _asked(types, config, seed, parent[2] if parent else None, latent)
     if workers.main:
         run = RunFolder.open(out, "diffusion", asked)
     workers.agree(0)
@@ -108,14 +115,18 @@ def _train(
             data = joint_set(out / "data" / "train", views, images, vocabulary, config, encoder, config.label_balance)
             watched = [kind.validation for kind in types]
             validation = joint_set(out / "data" / "validation", watched, images, vocabulary, config, encoder)
+            pixels = validation
+            if space is not None:
+                data = space.sets(out / "data" / "train-latents", data, workers.device, config.flip)
+                validation = space.sets(out / "data" / "validation-latents", validation, workers.device, mirrored=False)
         workers.agree(0)
-    spec = ModelSpec(config.denoiser, images, vocabulary, data.std(), config.precision)
+    spec = ModelSpec(config.denoiser, images, vocabulary, data.std(), config.precision, latent)
     weights = None
     if parent is not None:
         spec = replace(spec, sigma_data=parent[1].sigma_data)  # what its weights were trained with
         weights = start_weights(parent[0].state_dict(), parent[1], spec, seed_from("start", seed))
     if workers.main:
-        _index(run, types)
+        _prepare(run, types, images, space, pixels, encoder)
     if "steps" not in run.info:
         steps = workers.agree(_steps(config, spec, data, seed, workers))
         if workers.main:
@@ -123,11 +134,16 @@ def _train(
         run.info["steps"] = steps
     state = TrainingState(spec, config, seed, run.info["steps"], workers, weights)
     resumed = state.load(run.path / "checkpoint")
-    watch = _watch(run, spec, data, validation, config, seed) if workers.main else None
+    watch = None
+    if workers.main:
+        decoder = space.autoencoder if space else None
+        watch = Watch(run.path / "averages", run.path / "train_features", spec, data, validation, config, seed, decoder)
     if workers.main and not run.done:
         run.log("resume" if resumed else "start", step=state.step, steps=state.steps, images=len(data))
     _loop(run, state, data, watch)
     if watch is not None:
+        if space is not None:
+            space.keep(run.path / "model")
         _finish(run, state, types, watch, encoder)
     workers.agree(0)
     return {"run": out.as_posix(), "images_seen": state.images_seen, "resumed": resumed}
@@ -144,53 +160,42 @@ def _text(config: TrainConfig) -> tuple[Any, TextSpec | None]:
 
 
 def _asked(
-    types: Sequence[ImageType], config: TrainConfig, seed: int, parent: Mapping[str, Any] | None
+    types: Sequence[ImageType],
+    config: TrainConfig,
+    seed: int,
+    parent: Mapping[str, Any] | None,
+    latent: LatentSpec | None,
 ) -> dict[str, Any]:
     """What makes a run this run and no other; the average is chosen afterwards."""
     settings = {name: value for name, value in to_mapping(config).items() if name != "average"}
+    settings["latent"] = latent.digest if latent else None  # which one it is, wherever it lies
     asked = {"train": settings, "seed": seed, "cohorts": [view.digest for kind in types for view in kind.train]}
     return asked | ({"start": digest_json(parent)} if parent else {})
 
 
-def _index(run: RunFolder, types: Sequence[ImageType]) -> None:
-    """The indexes of the training images, which the copy watch and the copy screen of generation search."""
+def _prepare(
+    run: RunFolder,
+    types: Sequence[ImageType],
+    images: tuple[ImageSpec, ...],
+    space: LatentSpace | None,
+    pixels: JointSet,
+    encoder: "TextEncoder | None",
+) -> None:
+    """What the first process finds out before the first step: long captions, what latents lose, the indexes.
+
+    `pixels` are the validation images. The indexes of the training images are what the copy watch and the copy screen
+    of generation search.
+    """
+    if encoder is not None and (cut := encoder.cut(captions_of(types), "captions")) is not None:
+        print(f"warning: {cut}", file=sys.stderr, flush=True)
+    if space is not None and "reconstruction" not in run.info:
+        run.update(reconstruction=space.reconstruction(run.path, images, pixels, types))
     for k, kind in enumerate(types):
         for number, (view, validation) in enumerate(zip(kind.train, kind.validation, strict=True)):
             folder = run.path / "train_features" / f"{k:02d}" / f"{number:02d}"
             if not (folder / "index.json").exists():  # whole or absent, and of these cohorts: run.json says so
                 remove(folder)
                 build_index(view, folder, validation=validation)
-
-
-def _watch(
-    run: RunFolder, spec: ModelSpec, data: JointSet, validation: JointSet, config: TrainConfig, seed: int
-) -> Watch:
-    return Watch(run.path / "averages", run.path / "train_features", spec, data, validation, config, seed)
-
-
-@contextmanager
-def _explained(out: Path) -> Iterator[None]:
-    """Memory and disks that run out, in words."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "alloc" in str(error).lower():
-            remedy = "raise train.accumulate, or lower train.batch, train.size or train.network.channels"
-            raise TrainingError(Problem("memory", "ran out while training", remedy=remedy)) from error
-        raise
-    except (OSError, SafetensorError) as error:
-        if _disk_full(error):
-            remedy = "make room, then run the same command again: it goes on from its last checkpoint"
-            raise TrainingError(Problem(f"disk of {out}", "no space left while writing the run", "", remedy)) from error
-        raise
-
-
-def _disk_full(error: OSError | SafetensorError) -> bool:
-    """Whether a write failed for want of space; safetensors tells the system's error number in its words alone."""
-    numbers = (errno.ENOSPC, errno.EDQUOT)
-    if isinstance(error, OSError):
-        return error.errno in numbers
-    return any(f"(os error {number})" in str(error) for number in numbers)
 
 
 def _loop(run: RunFolder, state: TrainingState, data: JointSet, watch: Watch | None) -> None:
@@ -296,7 +301,7 @@ def _finish(
         "type_guess": type_guess(types, encoder) if encoder is not None and len(types) > 1 else None,
     }
     save_model(run.path / "model", state.spec, state.average.state_dict(), facts)
-    write_atomic(run.path / "samples.png", sample_sheet(state.average, state.spec, state.seed))
+    write_atomic(run.path / "samples.png", sample_sheet(state.average, state.spec, state.seed, 8, watch.autoencoder))
     remove(run.path / "data")
     run.update(done=True, images_seen=state.images_seen, average=state.config.average)
     run.log("done", images_seen=state.images_seen, chosen_step=point.step, average=width)

@@ -17,7 +17,7 @@ from torch import Tensor
 from synthcohort.core.cohort import Cohort, LabelColumn
 from synthcohort.core.errors import ConfigError, InputError, Problem
 from synthcohort.core.seeds import rng, seed_from
-from synthcohort.models.checkpoint import ImageSpec
+from synthcohort.models.checkpoint import ImageSpec, LatentSpec
 from synthcohort.models.condition import IMAGE_TYPE, Condition, TextSpec, Vocabulary
 from synthcohort.training.config import TrainConfig
 from synthcohort.training.data import Phrases, TrainingSet, column, image_spec, rows_of, training_set, uniform
@@ -92,11 +92,17 @@ def _kind(cohort: Cohort) -> tuple[Any, ...]:
     return cohort.labels, *facts, sorted(set(cohort.column("channels"))), cohort.image(0).dtype.name
 
 
-def image_specs(types: Sequence[ImageType], config: TrainConfig) -> tuple[ImageSpec, ...]:
+def image_specs(
+    types: Sequence[ImageType], config: TrainConfig, latent: LatentSpec | None = None
+) -> tuple[ImageSpec, ...]:
     """What the images of each type are. Raises ConfigError for sizes that the network can't take."""
     specs = tuple(image_spec(kind.train, config.size, config.fit, kind.name) for kind in types)
     for spec in specs:
-        config.denoiser.check_size(spec.rows, spec.columns)
+        factor = 1 if latent is None else latent.factor
+        if spec.rows % factor or spec.columns % factor:
+            found, allowed = f"{spec.rows} x {spec.columns}", f"multiples of {factor}, as the autoencoder takes them"
+            raise ConfigError(Problem("image size", found, allowed, "change train.size"))
+        config.denoiser.check_size(spec.rows // factor, spec.columns // factor)
     return specs
 
 
@@ -225,14 +231,27 @@ class JointSet:
             )
         return types, rows
 
-    def unit_images(self, types: np.ndarray, rows: np.ndarray) -> Tensor:
-        """Images [B, C, H, W] of one shape; gray ones have equal channels beside color ones."""
+    def unit_images(
+        self,
+        types: np.ndarray,
+        rows: np.ndarray,
+        generator: torch.Generator | None = None,
+        mirrored: np.ndarray | None = None,
+    ) -> Tensor:
+        """Images [B, C, H, W] of one shape, or latents; gray images have equal channels beside color ones."""
         shape = self.sets[int(types[0])].pixels.shape[2:]
         images = torch.empty(len(types), self.channels, *shape)
         for k in np.unique(types).tolist():
             at = np.flatnonzero(types == k)
-            images[torch.from_numpy(at)] = self.sets[k].unit_images(rows[at]).expand(-1, self.channels, *shape)
+            images[torch.from_numpy(at)] = self._part(k, rows[at], generator, at, mirrored).expand(
+                -1, self.channels, *shape
+            )
         return images
+
+    def _part(
+        self, k: int, rows: np.ndarray, generator: torch.Generator | None, at: np.ndarray, mirrored: np.ndarray | None
+    ) -> Tensor:
+        return self.sets[k].unit_images(rows, generator, None if mirrored is None else mirrored[at])
 
     def condition(
         self, types: np.ndarray, rows: np.ndarray, uniform: np.ndarray | None = None, mirrored: np.ndarray | None = None
@@ -360,6 +379,11 @@ def _captions(record: tuple[str | None, list[str] | None]) -> list[str]:
     return list(dict.fromkeys(text for text in [caption, *(phrasings or [])] if text))
 
 
+def captions_of(types: Sequence[ImageType]) -> list[str]:
+    """Every caption and phrasing of the training images, once."""
+    return sorted({text for kind in types for record in _records(kind.train) for text in _captions(record)})
+
+
 def type_guess(types: Sequence[ImageType], encoder: "TextEncoder") -> dict[str, Any]:
     """What tells which type a prompt speaks of, for model.json; no caption is in it."""
     from synthcohort.models.text_type import TypeGuess
@@ -380,13 +404,11 @@ def draw_batch(data: JointSet, step: int, batch: int, seed: int, config: TrainCo
     """
     generator = torch.Generator().manual_seed(seed_from("training step", seed, step))
     types, rows = data.batch_rows(step, batch, seed)
-    images = data.unit_images(types, rows)
     mirrored = torch.rand(batch, generator=generator) < 0.5
     hidden = torch.rand(batch, generator=generator)
-    if config.flip:
-        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-    else:
+    if not config.flip:
         mirrored[:] = False
+    images = data.unit_images(types, rows, generator, mirrored.numpy())
     chosen = torch.rand(batch, generator=generator, dtype=torch.float64).numpy() if data.table is not None else None
     condition = data.condition(types, rows, chosen, mirrored.numpy())
     columns, text = _hidden(data.vocabulary, hidden, config, generator)

@@ -20,6 +20,7 @@ from synthcohort.core.seeds import seed_from
 from synthcohort.models.autoencoder import Autoencoder
 from synthcohort.training.data import TrainingSet
 from synthcohort.training.joint import JointSet
+from synthcohort.training.limits import new_array
 
 BATCH = 16  # always exactly so many: other sizes may round differently
 VERSION = 1
@@ -129,7 +130,7 @@ def _encode(file: Path, data: TrainingSet, autoencoder: Autoencoder, shape: tupl
         atomic_path(file) as temporary,
         progress(shape[0] * len(data), "encode latents") as advance,
     ):
-        moments = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+        moments = new_array(temporary, np.float16, shape)
         for start in range(0, len(data), BATCH):
             rows = np.arange(start, min(start + BATCH, len(data)))
             images = data.unit_images(np.resize(rows, BATCH)).expand(-1, channels, *data.pixels.shape[2:]).to(device)

@@ -8,6 +8,7 @@ of sigma = t / (1 - t), so the squared error of the velocity is that of the deno
 know which one a model was trained with.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -19,13 +20,24 @@ from synthcohort.diffusion.schedule import lognormal_sigmas, stratified_uniform
 Objective = Literal["edm", "flow"]
 # Mean and standard deviation of log(sigma) where the settings do not say: tuned on 64-pixel knees; Esser et al. 2024.
 NOISE_LEVELS: dict[str, tuple[float, float]] = {"edm": (-0.8, 1.4), "flow": (0.0, 1.0)}
+TUNED_STD = 0.44  # of those knees, in [-1, 1]
 
 
 def training_sigmas(
-    objective: Objective, mean: float | None, std: float | None, count: int, generator: torch.Generator
+    objective: Objective,
+    mean: float | None,
+    std: float | None,
+    count: int,
+    generator: torch.Generator,
+    latent_std: float | None = None,
 ) -> Tensor:
-    """Noise levels [B] of a step, spread evenly over their distribution; None takes the objective's own."""
+    """Noise levels [B] of a step, spread evenly over their distribution; None takes the objective's own.
+
+    Latents have another standard deviation than the pixels that edm's levels were tuned on: its mean moves with it.
+    """
     own_mean, own_std = NOISE_LEVELS[objective]
+    if latent_std is not None and objective == "edm":
+        own_mean += math.log(latent_std / TUNED_STD)
     uniform = stratified_uniform(count, generator)
     return lognormal_sigmas(uniform, own_mean if mean is None else mean, own_std if std is None else std)
 

@@ -76,7 +76,8 @@ class TrainingState:
         if config.augment:
             changes = draw_changes(count, config.augment, not config.flip, generator)
             condition = replace(condition, augment=changes)
-        sigmas = training_sigmas(config.objective, config.sigma_mean, config.sigma_std, count, generator)
+        latent_std = self.spec.sigma_data if self.spec.latent else None
+        sigmas = training_sigmas(config.objective, config.sigma_mean, config.sigma_std, count, generator, latent_std)
         noise = torch.randn(images.shape, generator=generator)
         total = torch.zeros((), device=workers.device)
         for number, rows in enumerate(workers.pieces(count, config.accumulate)):

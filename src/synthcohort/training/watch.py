@@ -20,6 +20,7 @@ from synthcohort.diffusion.sampling import SamplingConfig
 from synthcohort.imaging.intensity import to_unit
 from synthcohort.learning.search import CopyIndex
 from synthcohort.metrics.intervals import clopper_pearson
+from synthcohort.models.autoencoder import Autoencoder
 from synthcohort.models.checkpoint import ModelSpec
 from synthcohort.models.denoiser import Denoiser
 from synthcohort.models.generator import BATCH, Generator
@@ -186,8 +187,9 @@ class Watch:
 
     def __init__(
         self, folder: Path, indexes: Path, spec: ModelSpec, train: JointSet, validation: JointSet, config: TrainConfig,
-        seed: int,
+        seed: int, autoencoder: Autoencoder | None = None,
     ) -> None:  # fmt: skip
+        self.autoencoder = autoencoder
         self.folder, self.spec, self.train, self.validation = folder, spec, train, validation
         self.config, self.seed = config, seed
         self.indexes = {
@@ -239,7 +241,7 @@ class Watch:
         """Images under the conditions of evenly spread training images, and the names of their types."""
         if not self.config.watch_images:
             return [], []
-        generator = Generator(denoiser, self.spec, DRAWING)
+        generator = Generator(denoiser, self.spec, DRAWING, autoencoder=self.autoencoder)
         types, rows = even_rows([self.train], self.config.watch_images, again=True)[0]
         images: list[np.ndarray] = []
         names: list[str] = []
@@ -281,9 +283,11 @@ def best_width(losses: Callable[[float], float | None], widths: Sequence[float])
     return min(found, key=lambda width: found[width]), {str(width): loss for width, loss in found.items()}
 
 
-def sample_sheet(denoiser: Denoiser, spec: ModelSpec, seed: int, per_class: int = 8) -> bytes:
+def sample_sheet(
+    denoiser: Denoiser, spec: ModelSpec, seed: int, per_class: int = 8, autoencoder: Autoencoder | None = None
+) -> bytes:
     """A PNG of model samples: one row per image type, or value of the first label; two rows where there is none."""
-    generator = Generator(denoiser, spec)
+    generator = Generator(denoiser, spec, autoencoder=autoencoder)
     columns = [column for column in spec.vocabulary.columns if column.label.values]
     columns.sort(key=lambda column: ("type", "label", "attribute").index(column.role))
     first = columns[0].label if columns else None
