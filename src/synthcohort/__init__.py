@@ -17,13 +17,13 @@ __all__ = ["Cohort", "SynthCohortError", "__version__", "evaluate", "load_genera
 if TYPE_CHECKING:
     from synthcohort.core.cohort import Cohort
     from synthcohort.core.errors import SynthCohortError
-    from synthcohort.evaluation import evaluate
     from synthcohort.models import load_generator
+    from synthcohort.pipeline.sources import evaluate
 
 _WHERE = {
     "Cohort": "synthcohort.core.cohort",
     "SynthCohortError": "synthcohort.core.errors",
-    "evaluate": "synthcohort.evaluation",
+    "evaluate": "synthcohort.pipeline.sources",
     "load_generator": "synthcohort.models",
 }
 

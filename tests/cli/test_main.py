@@ -19,7 +19,7 @@ def test_every_command_has_help_with_examples(capsys) -> None:
         (["trian"], "invalid choice: 'trian'"),
         (["train"], "required: COHORT"),
         (["run", "absent.toml", "--out", "o"], "configuration absent.toml: no such file"),
-        (["evaluate", "--real", "absent", "--synthetic", "b", "--out", "o"], "is not a cohort folder"),
+        (["evaluate", "--real", "absent", "--synthetic", "b", "--out", "o"], "no such file or folder"),
         (["generate", "absent", "--count", "3", "--out", "o"], "is not a run folder"),
         (["generate", "absent", "--count", "3", "--out", "o", "--where", "kl_grade"], "column=value"),
         (["ingest", "absent", "--out", "o"], "absent"),

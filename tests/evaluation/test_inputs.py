@@ -54,15 +54,57 @@ def test_no_cohort_there(cohorts, tmp_path):
     [
         ({"roles": ("train",)}, "no images of role 'test'"),
         ({"num": 14}, "4 images of role 'test'; allowed: 12 or more"),
-        ({"grades": np.zeros(120)}, "1 class of grade"),
-        ({"labels": ()}, "no nominal or ordinal label"),
-        ({"labels": (LabelColumn("grade", "continuous"),)}, "no nominal or ordinal label"),
     ],
 )
 def test_real_cohorts_that_can_not_be_used(toys, cohorts, tmp_path, changes, words):
     other = toys.cohort(tmp_path / "other", **changes)
     with pytest.raises(InputError, match=words):
         opened(other, cohorts[1], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"grades": np.zeros(120)}, "the real cohort has 1 class of grade"),
+        ({"labels": ()}, "no nominal or ordinal label"),
+        ({"labels": (LabelColumn("grade", "continuous"),)}, "no nominal or ordinal label"),
+    ],
+)
+def test_cohorts_without_classes_are_compared_without_them(toys, cohorts, tmp_path, changes, words):
+    other = toys.cohort(tmp_path / "other", **changes)
+    inputs = opened(other, cohorts[1], tmp_path)
+    assert inputs.label is None
+    assert words in inputs.no_label
+    assert inputs.notes[0] == f"Nothing is compared by class: {inputs.no_label}."
+    assert set(inputs.classes(inputs.real)) == {-1}
+    assert inputs.values == ()
+
+
+def test_a_label_that_was_asked_for_must_be_usable(toys, cohorts, tmp_path):
+    other = toys.cohort(tmp_path / "other", grades=np.zeros(120))
+    with pytest.raises(InputError, match="1 class of grade"):
+        opened(other, cohorts[1], tmp_path, label="grade")
+    bare = toys.cohort(tmp_path / "bare", labels=())
+    with pytest.raises(InputError, match="allowed: none: the real cohort has no nominal or ordinal label"):
+        opened(bare, cohorts[1], tmp_path, label="grade")
+    with pytest.raises(InputError, match="no such column"):
+        opened(cohorts[0], toys.cohort(tmp_path / "made", "synthetic", labels=()), tmp_path, label="grade")
+
+
+def test_synthetic_images_may_lack_a_class_and_have_no_new_one(toys, cohorts, tmp_path):
+    few = toys.cohort(tmp_path / "few", "synthetic", num=30, labels=(LabelColumn("grade", "ordinal", (0, 1, 2)),))
+    assert opened(cohorts[0], few, tmp_path).values == (0, 1, 2)
+    less = LabelColumn("grade", "ordinal", (1, 2))
+    part = toys.cohort(tmp_path / "part", "synthetic", num=30, grades=1 + np.arange(30) % 2, labels=(less,))
+    inputs = opened(cohorts[0], part, tmp_path)
+    assert sorted(set(inputs.classes(inputs.synthetic))) == [1, 2]
+
+
+def test_nobody_knows_what_was_learned_from(toys, cohorts, tmp_path):
+    roles = ("train", "validation", "control", "test")
+    inputs = open_inputs(cohorts[0].path, cohorts[1].path, None, tmp_path / "scratch", roles)
+    assert not inputs.split_known
+    assert "all of them count as possible training images" in inputs.notes[0]
 
 
 def test_too_few_synthetic_images_and_other_obstacles_are_said_at_once(toys, cohorts, tmp_path):
@@ -76,7 +118,7 @@ def test_too_few_synthetic_images_and_other_obstacles_are_said_at_once(toys, coh
 
 def test_labels_must_be_the_same_on_both_sides(toys, cohorts, tmp_path):
     other = toys.cohort(tmp_path / "other", "synthetic", labels=(LabelColumn("grade", "ordinal", (0, 1, 2, 3)),))
-    with pytest.raises(InputError, match="values 0, 1, 2, as in the real cohort"):
+    with pytest.raises(InputError, match="values among 0, 1, 2, as in the real cohort"):
         opened(cohorts[0], other, tmp_path)
     with pytest.raises(InputError, match=r"evaluate.label: 'kl'; allowed: grade"):
         opened(*cohorts, tmp_path, label="kl")
@@ -115,14 +157,50 @@ def test_other_sizes_are_brought_to_the_smaller_and_noted(toys, cohorts, tmp_pat
     assert again.synthetic.pixels_digest == inputs.synthetic.pixels_digest
 
 
+def test_the_usual_shape_counts_and_not_the_smallest_image(toys, cohorts, tmp_path):
+    def draw(grade, generator, size):
+        return toys.image(grade, generator, 8 if generator.random() < 0.1 else size)
+
+    mixed = toys.cohort(tmp_path / "mixed", "synthetic", num=40, draw=draw)
+    inputs = opened(cohorts[0], mixed, tmp_path)
+    assert inputs.synthetic.images().shape == (40, 32, 32)
+    assert "synthetic images were brought to 32 × 32 pixels" in inputs.notes[0]
+
+
+def test_gray_in_three_channels_is_gray(toys, cohorts, tmp_path):
+    gray = toys.cohort(
+        tmp_path / "rgb", "synthetic", num=30, draw=lambda g, r, s: np.repeat(toys.image(g, r, s)[..., None], 3, 2)
+    )
+    inputs = opened(cohorts[0], gray, tmp_path)
+    assert inputs.synthetic.images().shape == (30, 32, 32)
+    assert (inputs.synthetic.image(3) == gray.image(3)[..., 0]).all()
+    assert inputs.notes == ("30 synthetic images are gray in three channels, and were brought to one.",)
+
+
+def test_some_gray_images_among_colored_ones_are_brought_to_color(toys, tmp_path):
+    def colored(g, r, s):
+        return r.integers(0, 255, (s, s, 3), np.uint8)
+
+    real = toys.cohort(tmp_path / "real", draw=colored)
+    made = toys.cohort(
+        tmp_path / "made", "synthetic", num=30, draw=lambda g, r, s: colored(g, r, s)[..., 0] if g else colored(g, r, s)
+    )
+    inputs = opened(real, made, tmp_path)
+    assert inputs.synthetic.images().shape == (30, 32, 32, 3)
+    assert inputs.notes == ("20 synthetic images are gray, and were brought to three channels.",)
+
+
 @pytest.mark.parametrize(
     ("draw", "words"),
     [
-        (lambda g, r, s: r.integers(0, 255, (s, s, 3), np.uint8), "channels: real 1, synthetic 3"),
+        (
+            lambda g, r, s: r.integers(0, 255, (s, s, 3), np.uint8),
+            "synthetic images in color, the others gray",
+        ),
         (lambda g, r, s: r.integers(0, 4095, (s, s), np.uint16), "pixel type: real uint8, synthetic uint16"),
     ],
 )
-def test_other_channels_and_depths_are_refused(toys, cohorts, tmp_path, draw, words):
+def test_color_against_gray_and_other_depths_are_refused(toys, cohorts, tmp_path, draw, words):
     other = toys.cohort(tmp_path / "other", "synthetic", num=30, draw=draw)
     with pytest.raises(InputError, match=words):
         opened(cohorts[0], other, tmp_path)

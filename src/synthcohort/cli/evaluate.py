@@ -10,12 +10,17 @@ SUMMARY = "measure fidelity, usefulness and privacy of a synthetic cohort; every
 EXAMPLES = (
     "synthcohort evaluate --real cohort --synthetic synthetic --out evidence",
     "synthcohort evaluate --real cohort --synthetic synthetic --policy internal --out evidence",
+    "synthcohort evaluate --real train_images/ --holdout other_patients/ --synthetic generated.zip --out evidence",
 )
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--real", type=Path, required=True, metavar="COHORT", help="real cohort with its split roles")
-    parser.add_argument("--synthetic", type=Path, required=True, metavar="COHORT", help="synthetic cohort to judge")
+    real = "real cohort with its split roles, or a folder or zip of images (all of them may have been learned from)"
+    parser.add_argument("--real", type=Path, required=True, metavar="SOURCE", help=real)
+    made = "synthetic cohort to judge, or a folder or zip of images of anybody's generator"
+    parser.add_argument("--synthetic", type=Path, required=True, metavar="SOURCE", help=made)
+    others = "real images of patients whom the generator never saw; then all of --real counts as learned from"
+    parser.add_argument("--holdout", type=Path, metavar="SOURCE", help=others)
     parser.add_argument("--policy", metavar="NAME|FILE", help="thresholds: open (default), internal, or a TOML file")
     add_out(parser, "the evidence")
     parser.add_argument("--seed", type=int, default=0, help="seed of resampling and auditors (default 0)")
@@ -23,6 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
-    from synthcohort.evaluation import evaluate
+    from synthcohort.pipeline.sources import evaluate
 
-    return evaluate(args.real, args.synthetic, args.out, section(args, "evaluate"), args.policy, args.seed), 0
+    config = section(args, "evaluate")
+    return evaluate(args.real, args.synthetic, args.out, config, args.policy, args.seed, args.holdout), 0

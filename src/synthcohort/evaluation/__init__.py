@@ -14,11 +14,13 @@ def evaluate(
     config: "EvaluateConfig | None" = None,
     policy: str | Path | None = None,
     seed: int = 0,
+    trained_on: tuple[str, ...] = ("train",),
 ) -> dict[str, Any]:
     """Compares a synthetic cohort with the real one it stands for: scores.json, report.html and the owner's folder.
 
+    `trained_on`: the roles of the real cohort whose images the generator may have learned from.
     Returns {scores, verdict, failed, inconclusive}. A killed evaluation goes on when called again the same way.
     """
     from synthcohort.evaluation.scorecard import make_scorecard
 
-    return make_scorecard(real, synthetic, out, config, policy, seed)
+    return make_scorecard(real, synthetic, out, config, policy, seed, trained_on)

@@ -1,4 +1,7 @@
-"""The images as encoders see them, and the grader that reads their labels; every pass is kept and never made twice."""
+"""The images as encoders see them, and the grader that reads their labels; every pass is kept and never made twice.
+
+Without classes the self-trained encoder learns to tell how an image is turned: it needs no label for that.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +17,7 @@ from synthcohort.evaluation.fidelity import Seen
 from synthcohort.evaluation.inputs import Inputs, patients
 from synthcohort.evaluation.steps import code_digest
 from synthcohort.imaging.intensity import value_range_of
-from synthcohort.learning.features import ENCODERS, classifier_encoder, features
+from synthcohort.learning.features import ENCODERS, classifier_encoder, features, fit_on_turns
 from synthcohort.learning.fit import Classifier, FitConfig, fit_classifier
 
 
@@ -33,7 +36,7 @@ class Eyes:
         content = {
             "pixels": self.train.pixels_digest,
             "classes": self.inputs.classes(self.train).tolist(),
-            "values": len(self.inputs.label.values),
+            "values": len(self.inputs.values),
             "grader": to_mapping(self.config.grader),
             "seed": self.seed,
             "code": code_digest(),
@@ -41,7 +44,7 @@ class Eyes:
         return digest_json(content).partition(":")[2][:24]
 
     def grader(self) -> Classifier:
-        """The classifier of the label, fitted on the labelled real training images, or read from the cache."""
+        """The classifier of the label (without one: of quarter turns), fitted on real training images and kept."""
         if self._grader is None:
             folder = self.cache / f"grader-{self.grader_key}"
             try:
@@ -53,13 +56,16 @@ class Eyes:
         return self._grader
 
     def _fit(self) -> Classifier:
+        fit = FitConfig(steps=self.config.grader.steps, batch=self.config.grader.batch)
+        if self.inputs.label is None:
+            return fit_on_turns(self.train, replace(fit, flip=False), self.seed)
         classes = self.inputs.classes(self.train)
         labelled = np.flatnonzero(classes >= 0)
         return fit_classifier(
             self.train.select(indices=labelled),
             classes[labelled],
-            len(self.inputs.label.values),
-            FitConfig(steps=self.config.grader.steps, batch=self.config.grader.batch),
+            len(self.inputs.values),
+            fit,
             self.seed,
             description="grader on real training images",
         )

@@ -47,8 +47,11 @@ def make_scorecard(
     config: EvaluateConfig | None = None,
     policy: str | Path | Policy | None = None,
     seed: int = 0,
+    trained_on: tuple[str, ...] = ("train",),
 ) -> dict[str, Any]:
     """Evaluates and writes everything; returns {scores, verdict, failed, inconclusive}.
+
+    `trained_on`: the roles of the real cohort that the generator may have learned from.
 
     Raises InputError for cohorts that can't be compared and ConfigError for a policy that can't be read.
     """
@@ -58,7 +61,7 @@ def make_scorecard(
     check_writable(out)
     cache = out / "owner" / "cache"
     with lock(out):
-        inputs = open_inputs(Path(real), Path(synthetic), config.label, cache)
+        inputs = open_inputs(Path(real), Path(synthetic), config.label, cache, trained_on)
         if config.threads:
             import torch
 
@@ -126,9 +129,9 @@ class Evaluation:
         families: dict[str, Any] = {}
         parts: list[tuple[str, Callable[[], Any]]] = [
             *((f"fidelity_{name}", lambda name=name: self._fidelity(name)) for name in self.config.encoders),
-            ("alignment", self._alignment),
+            *([("alignment", self._alignment)] if self.inputs.label else []),
             ("copies", self._copies),
-            *([("utility", self._utility)] if self.config.utility.enabled else []),
+            *([("utility", self._utility)] if self.inputs.label and self.config.utility.enabled else []),
         ]
         with progress(len(parts), "evaluate", unit="steps") as advance:
             for name, work in parts:
@@ -137,11 +140,13 @@ class Evaluation:
                 families.update(kept.get("families", {}))
                 advance(1, done=name)
         families["coverage"] = self._coverage(scores)
+        if self.inputs.label is None:
+            families["label_truth"] = verdicts.family("inconclusive", self.inputs.no_label, {})
         families = verdicts.complete(families)
         for item in scores:
             if item["family"] in families:
                 item["verdict"] = families[item["family"]]["verdict"]
-        real, synthetic = self.inputs.real, self.inputs.synthetic
+        real, synthetic, label = self.inputs.real, self.inputs.synthetic, self.inputs.label
         return {
             "real": {"digest": real.digest, "name": real.name, **cohort_facts(real)},
             "synthetic": {
@@ -152,7 +157,8 @@ class Evaluation:
                 "screened": synthetic.info.get("screened"),
                 "provenance": synthetic.info.get("provenance"),
             },
-            "label": {"name": self.inputs.label.name, "kind": self.inputs.label.kind},
+            "label": {"name": label.name, "kind": label.kind} if label else None,
+            "trained_on": list(self.inputs.trained_on),
             "scores": scores,
             "families": families,
             **verdicts.overall(families),
@@ -180,18 +186,16 @@ class Evaluation:
         if encoder == "self_trained":  # cheap enough to see every training image, so that rare classes have a floor
             train = self.eyes.see(encoder, self.train)
             label, least = self.inputs.label, self.config.min_class_images
-            scores += reached_entries(
-                encoder, label.name, label.values, reference, made, base, least, self.config.folds, self.seed
-            )
-            scores += class_entries(
-                encoder, label.name, label.values, reference, made, train, least, self.config.folds, self.seed
-            )
+            name, values = (label.name, label.values) if label else ("", ())
+            scores += reached_entries(encoder, name, values, reference, made, base, least, self.config.folds, self.seed)
+            scores += class_entries(encoder, name, values, reference, made, train, least, self.config.folds, self.seed)
         return {"scores": scores}
 
     def _alignment(self) -> dict[str, Any]:
         from synthcohort.evaluation import alignment
 
         label = self.inputs.label
+        assert label is not None
         sides = []
         for view in (self.reference, self.synthetic):
             classes = self.inputs.classes(view)

@@ -6,7 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import synthcohort
 from synthcohort.core.errors import ArtifactError
 from synthcohort.core.files import digest_bytes, digest_json, read_json, write_json
 
@@ -16,7 +15,7 @@ _CODE = ("core", "imaging", "metrics", "models", "learning", "evaluation")
 @cache
 def code_digest() -> str:
     """Digest of the code that figures depend on: a changed formula never meets an old result."""
-    root = Path(synthcohort.__file__).parent
+    root = Path(__file__).parents[1]
     files = sorted(path.relative_to(root).as_posix() for folder in _CODE for path in (root / folder).rglob("*.py"))
     return digest_json({name: digest_bytes((root / name).read_bytes()) for name in files})
 
