@@ -4,7 +4,7 @@ Plain sources are read into the evidence's `owner/` folder, which never leaves t
 pixels there. A plain synthetic source is taken to be synthetic because the user says so.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,6 @@ from synthcohort.core.files import digest_json
 from synthcohort.core.seeds import seed_from
 
 if TYPE_CHECKING:
-    from synthcohort.core.policy import Policy
     from synthcohort.evaluation.config import EvaluateConfig
 
 VALIDATION_SHARE = 0.1  # of the patients learned from, when others are held out: strangers to set thresholds on
@@ -27,7 +26,7 @@ def evaluate(
     synthetic: str | Path,
     out: str | Path,
     config: "EvaluateConfig | None" = None,
-    policy: "str | Path | Policy | None" = None,
+    policy: str | Path | None = None,
     seed: int = 0,
     holdout: str | Path | None = None,
 ) -> dict[str, Any]:
@@ -123,7 +122,7 @@ def _role_by_chance(first: str, second: str, share: float, seed: int) -> Callabl
 
 
 def _copied(
-    parts: list[tuple[Cohort, Callable[[Mapping[str, Any]], str | None]]], path: Path, name: str, origin: Any
+    parts: Sequence[tuple[Cohort, Callable[[Mapping[str, Any]], str | None]]], path: Path, name: str, origin: Any
 ) -> Cohort:
     """The images of all parts in one cohort, with other roles; a killed copy goes on."""
     if _is_cohort(path):
