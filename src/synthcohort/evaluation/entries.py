@@ -13,7 +13,7 @@ def entry(
     name: str,
     *,
     title: str,
-    group: Literal["fidelity", "utility", "privacy", "alignment"],
+    group: Literal["fidelity", "utility", "privacy", "alignment", "fairness", "stress"],
     score: Score,
     good: str,
     better: Literal["lower", "higher", "none"],

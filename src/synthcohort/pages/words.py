@@ -109,6 +109,18 @@ GROUPS = (
         "on real "
         "images too: that is the floor.",
     ),
+    Group(
+        "fairness",
+        "Fairness: are all groups of patients served equally?",
+        "The figures are computed again within each group of patients (sex, age, site). A group that is missing, or "
+        "drawn worse than the others, would lose from these images what the others gain.",
+    ),
+    Group(
+        "stress",
+        "Stress: where do models that meet the images break?",
+        "What a classifier learns when a rare class is filled with synthetic images only, and how far exposure, noise "
+        "and blur can go before a classifier fails.",
+    ),
 )
 
 GLOSSARY = (
