@@ -64,7 +64,7 @@ def quadratic_weighted_kappa(*, truth: np.ndarray, predicted: np.ndarray, num_cl
     return kappa_of(confusion(truth=truth, predicted=predicted, num_classes=num_classes))
 
 
-def _auroc_binary(positive: np.ndarray, scores: np.ndarray) -> float:
+def binary_auroc(positive: np.ndarray, scores: np.ndarray) -> float:
     num_positive = int(positive.sum())
     num_negative = len(positive) - num_positive
     if not num_positive or not num_negative:
@@ -82,5 +82,5 @@ def auroc(*, truth: np.ndarray, scores: np.ndarray) -> float:
     if scores.ndim != 2 or len(truth) != len(scores):
         raise ValueError(f"truth {truth.shape} and scores {scores.shape} must be [N] and [N, C]")
     classes = [1] if scores.shape[1] == 2 else range(scores.shape[1])
-    areas = np.array([_auroc_binary(truth == c, scores[:, c]) for c in classes])
+    areas = np.array([binary_auroc(truth == c, scores[:, c]) for c in classes])
     return float(np.nanmean(areas)) if np.isfinite(areas).any() else float("nan")

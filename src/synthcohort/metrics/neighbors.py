@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage from nearest neighbours: exact, in chunks, memory linear in N.
+"""Precision, recall, density and coverage from nearest neighbours: exact, in blocks, memory linear in N.
 
 Conventions of Naeem et al. 2020 and their package prdc: the radius of a point is its distance to its k-th nearest
 neighbour in its own set (itself not counted); inside means strictly nearer than the radius.
@@ -9,32 +9,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from synthcohort.metrics.distribution import checked
+from synthcohort.metrics.nearest import Screen, nearest, pair_distances, screen_for
 
 K = 5
-CHUNK = 1024
+CHUNK = 512
+TILE = 2**24  # pairs looked at together, at most
 # Two computations of the same distance differ by rounding; a tie at the radius must count as outside in both.
 TIE = 1e-12
-
-
-def _squared_distances(a: np.ndarray, b: np.ndarray, norms_a: np.ndarray, norms_b: np.ndarray) -> np.ndarray:
-    distances = a @ b.T
-    distances *= -2.0
-    distances += norms_a[:, None]
-    distances += norms_b[None, :]
-    return np.maximum(distances, 0.0, out=distances)
 
 
 def squared_radii(features: np.ndarray, k: int = K, chunk: int = CHUNK) -> np.ndarray:
     """Squared distance of each point to its k-th nearest neighbour in the same set: [N] float64."""
     features = checked(features, "features", least=k + 1)
-    norms = np.einsum("nd,nd->n", features, features)
-    radii = np.empty(len(features))
-    for start in range(0, len(features), chunk):
-        rows = slice(start, start + chunk)
-        distances = _squared_distances(features[rows], features, norms[rows], norms)
-        distances[np.arange(len(distances)), np.arange(start, start + len(distances))] = np.inf
-        radii[rows] = np.partition(distances, k - 1, axis=1)[:, k - 1]
-    return radii
+    return nearest(features, features, k, same=True, rows=chunk)[0][:, -1] ** 2
 
 
 @dataclass(frozen=True)
@@ -91,6 +78,39 @@ class Neighborhoods:
         )
 
 
+@dataclass(frozen=True)
+class _Pairs:
+    """Which pairs lie inside whose radius: the float32 screen settles most, float64 those near the radius."""
+
+    real: np.ndarray
+    synthetic: np.ndarray
+    screen: Screen
+    right: np.ndarray  # the synthetic points as operand of the screen
+    radii_real: np.ndarray
+    radii_synthetic: np.ndarray
+
+    def inside(self, rows: slice) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Pairs (row within the block, column) inside the real point's radius, and inside the synthetic point's."""
+        left, norms = self.screen.left(self.real[rows])
+        tile = left @ self.right.T
+        tile += norms[:, None]
+        # What the screen may lie below the true distance by: twice what the norms were shrunk by, at most.
+        lost = 2.5 * (1 / float(self.screen.shrink) - 1)
+        found = []
+        for radii, by_row in ((self.radii_real[rows], True), (self.radii_synthetic, False)):
+            limit = np.nextafter(radii.astype(np.float32), np.float32(np.inf))
+            near = tile < (limit[:, None] if by_row else limit[None, :])
+            row, column = np.divmod(np.flatnonzero(near), tile.shape[1])
+            del near
+            radius = radii[row if by_row else column]
+            sure = tile[row, column] + lost * (norms[row].astype(np.float64) + self.right[column, -1]) < radius
+            doubtful = np.flatnonzero(~sure)
+            exact = pair_distances(self.real[rows], self.synthetic, row[doubtful], column[doubtful])
+            sure[doubtful] = exact < radius[doubtful]
+            found.append((row[sure], column[sure]))
+        return found
+
+
 def neighborhoods(
     *,
     real: np.ndarray,
@@ -107,26 +127,23 @@ def neighborhoods(
     real, synthetic = checked(real, "real", least=k + 1), checked(synthetic, "synthetic", least=k + 1)
     real_folds = np.zeros(len(real), np.int64) if real_folds is None else real_folds
     synthetic_folds = np.zeros(len(synthetic), np.int64) if synthetic_folds is None else synthetic_folds
-    center = real.mean(axis=0)  # distances stay, rounding errors shrink
-    real, synthetic = real - center, synthetic - center
-    norms_real = np.einsum("nd,nd->n", real, real)
-    norms_synthetic = np.einsum("nd,nd->n", synthetic, synthetic)
-    tie = TIE * max(float(norms_real.max()), float(norms_synthetic.max()))
-    radii_real = squared_radii(real, k, chunk) - tie
-    radii_synthetic = squared_radii(synthetic, k, chunk) - tie
+    radii_real, radii_synthetic = squared_radii(real, k, chunk), squared_radii(synthetic, k, chunk)
+    screen = screen_for(synthetic)
+    right = screen.right(synthetic)
+    pairs = _Pairs(real, synthetic, screen, right, radii_real * (1 - TIE), radii_synthetic * (1 - TIE))
     num_real, num_synthetic = int(real_folds.max()) + 1, int(synthetic_folds.max()) + 1
-    members = np.eye(num_synthetic, dtype=np.float32)[synthetic_folds]
     inside_real = np.zeros((num_real, len(synthetic)), np.int32)
-    covering = np.empty((len(real), num_synthetic), np.int32)
-    inside_synthetic = np.empty((len(real), num_synthetic), np.int32)
-    for start in range(0, len(real), chunk):
-        rows = slice(start, start + chunk)
-        distances = _squared_distances(real[rows], synthetic, norms_real[rows], norms_synthetic)
-        inside = (distances < radii_real[rows, None]).astype(np.float32)
-        covering[rows] = np.rint(inside @ members)
-        members_real = np.eye(num_real, dtype=np.float32)[real_folds[rows]]
-        inside_real += np.rint(members_real.T @ inside).astype(np.int32)
-        inside_synthetic[rows] = np.rint((distances < radii_synthetic[None, :]).astype(np.float32) @ members)
+    covering = np.zeros((len(real), num_synthetic), np.int32)
+    inside_synthetic = np.zeros((len(real), num_synthetic), np.int32)
+    step = max(1, min(chunk, TILE // len(synthetic)))
+    for start in range(0, len(real), step):
+        rows = slice(start, start + step)
+        for table, (row, column) in zip((covering, inside_synthetic), pairs.inside(rows), strict=True):
+            cells = row * num_synthetic + synthetic_folds[column]
+            counts = np.bincount(cells, minlength=len(table[rows]) * num_synthetic)
+            table[rows] = counts.reshape(-1, num_synthetic)
+            if table is covering:
+                np.add.at(inside_real, (real_folds[rows][row], column), 1)
     return Neighborhoods(k, inside_real, covering, inside_synthetic, real_folds, synthetic_folds)
 
 
