@@ -136,7 +136,8 @@ def hits_at(
     threshold = sorted_others[min(int(false_positive_rate * count + 1e-9), count - 1)]
     estimable = count * false_positive_rate >= LEAST_FALSE_ALARMS
     value = float((members > threshold).mean()) if estimable else None
-    effect = design_effect(others > threshold, other_groups)
+    # That of a tenth of the others: single ones tell nothing, and further out images of a patient are less alike.
+    effect = design_effect(others > sorted_others[count // 10], other_groups)
     independent = max(1, int(count / effect))
     highest = int(stats.binom.isf(tail / 2, independent, false_positive_rate)) + 1
     place = int(np.ceil(highest * effect))
