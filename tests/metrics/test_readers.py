@@ -30,14 +30,16 @@ def test_d_prime_of_known_rates():
 def test_d_prime_always_has_an_interval_around_it(signals, noises, data):
     hits, alarms = data.draw(st.integers(0, signals)), data.draw(st.integers(0, noises))
     found = d_prime(hits, signals, alarms, noises)
-    assert math.isfinite(found.low) and found.low <= found.value <= found.high < math.inf
+    assert math.isfinite(found.low)
+    assert found.low <= found.value <= found.high < math.inf
     turned = d_prime(alarms, noises, hits, signals)
     assert (turned.value, turned.low, turned.high) == pytest.approx((-found.value, -found.high, -found.low))
 
 
 def test_a_reader_who_always_says_the_same_sees_nothing():
     found = d_prime(30, 30, 30, 30)
-    assert found.value == pytest.approx(0) and found.low < 0 < found.high
+    assert found.value == pytest.approx(0)
+    assert found.low < 0 < found.high
 
 
 def test_counts_of_decisions():

@@ -94,7 +94,7 @@ def test_pseudovalues_give_the_same_test(example):
 
 def test_left_out_areas_are_areas_without_the_case():
     truth, ratings = vandyke.ratings()
-    values, left_out = figures(truth=truth, ratings=ratings[:1, :1])
+    _, left_out = figures(truth=truth, ratings=ratings[:1, :1])
     for case in (0, 40, 69, 113):
         keep = np.arange(114) != case
         again, _ = figures(truth=truth[keep], ratings=ratings[:1, :1, keep])

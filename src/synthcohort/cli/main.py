@@ -8,7 +8,23 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from synthcohort import __version__
-from synthcohort.cli import demo, doctor, edit, evaluate, generate, ingest, receive, release, run, train, verify
+from synthcohort.cli import (
+    demo,
+    doctor,
+    edit,
+    evaluate,
+    generate,
+    ingest,
+    keys,
+    push,
+    receive,
+    release,
+    run,
+    study,
+    trace,
+    train,
+    verify,
+)
 from synthcohort.core.errors import Problem, SynthCohortError
 from synthcohort.core.files import json_text
 
@@ -22,8 +38,12 @@ COMMANDS: dict[str, Any] = {
     "generate": generate,
     "edit": edit,
     "evaluate": evaluate,
+    "study": study,
+    "keys": keys,
     "release": release,
     "verify": verify,
+    "trace": trace,
+    "push": push,
     "doctor": doctor,
 }
 

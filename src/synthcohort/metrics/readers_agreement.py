@@ -6,6 +6,7 @@ Fisher's z, so they speak of other cases and of these readers.
 """
 
 import math
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -53,7 +54,7 @@ def mean_weighted_kappa(
         return Score(None)
     matrix = weight_matrix(num_classes, weights)
     values, left_out, chances = [], np.zeros((num * (num - 1) // 2, count)), []
-    for pair, (i, j) in enumerate((i, j) for i in range(num) for j in range(i + 1, num)):
+    for pair, (i, j) in enumerate(combinations(range(num), 2)):
         counts = confusion(truth=grades[i], predicted=grades[j], num_classes=num_classes).astype(np.float64)
         values.append(_kappa(counts, matrix))
         chances.append((np.outer(counts.sum(1), counts.sum(0)) * matrix).sum() / counts.sum() ** 2)

@@ -139,7 +139,7 @@ def compare(
     Source: Obuchowski and Rockette 1995; Hillis 2007 (degrees of freedom); OR-DBM MRMC 2.5, analyses 1 to 3.
     """  # fmt: skip
     values, left_out = np.asarray(values, np.float64), np.asarray(left_out, np.float64)
-    tests, num, count = left_out.shape
+    tests, num, _ = left_out.shape
     parts, spread = components(values, left_out), _mean_squares(values)
     above = num * max(parts.cov2 - parts.cov3, 0.0)
     if readers == "fixed":
