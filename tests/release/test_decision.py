@@ -5,9 +5,18 @@ import numpy as np
 import pytest
 
 from synthcohort.core.cohort import Cohort
+from synthcohort.core.errors import InputError
 from synthcohort.core.files import digest_file, read_json, write_json
 from synthcohort.core.policy import FAMILIES, load_policy
-from synthcohort.release import decide
+from synthcohort.release import decide as plain_decide
+from synthcohort.release.decision import Signature
+
+HELD = Signature("", "ed25519:" + "ee" * 32)
+
+
+def decide(scores, cohort, policy, config, **more):
+    """The decision on scores whose signature holds."""
+    return plain_decide(scores, cohort, policy, config, **{"signature": HELD, **more})
 
 
 def broken(decision) -> set[str]:
@@ -29,7 +38,7 @@ def test_everything_in_order_is_released(scores, cohort, policy, config):
     assert decision.decision == "release"
     assert decision.reasons == []
     assert {f"family:{name}" for name in FAMILIES} <= {rule.name for rule in decision.rules}
-    assert len(decision.questions) == 2, "what nobody stated stays visible"
+    assert decision.questions == (), "all is stated"
     json.dumps(decision.to_mapping())
 
 
@@ -154,3 +163,117 @@ def test_changed_records_refuse_even_with_their_digest_mended(scores, cohort, po
     info["files"]["records.parquet"] = digest_file(records)
     write_json(cohort.path / "cohort.json", info)
     assert broken(decide(scores, Cohort.open(cohort.path), policy, config)) == {"files_intact"}
+
+
+def test_what_nobody_stated_refuses_where_the_policy_asks_for_it(scores, cohort, policy, config):
+    silent = replace(config, contact=" ", intended_use="")
+    decision = decide(scores, cohort, policy, silent)
+    assert broken(decision) == {"stated:contact", "stated:intended_use"}
+    assert len(decision.questions) == 2, "what nobody stated stays visible"
+    told = decide(scores, cohort, policy, silent, answers={"contact": "The desk.", "intended_use": "Research."})
+    assert told.decision == "release"
+    assert told.statement["contact"] == "The desk."
+
+
+def test_every_rule_is_explained_in_words(scores, cohort, policy, config):
+    for rule in decide(scores, cohort, policy, config).rules:
+        assert rule.explanation.endswith((".", "!")), rule.name
+        assert rule.title, rule.name
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"high": 0.03}, "0.02 is the most"),
+        ({"low": None}, "no interval"),
+        ({"high": float("nan")}, "no interval"),
+        ({"high": True}, "no interval"),
+        ({"low": -0.02, "high": 0.01}, "is the widest"),
+    ],
+)
+def test_the_interval_is_judged_and_not_the_value(scores, cohort, policy, config, change, why):
+    scores["scores"][1].update(change)
+    decision = decide(scores, cohort, policy, config)
+    assert "copy_rate_bounded" in broken(decision)
+    rule = next(rule for rule in decision.rules if rule.name == "copy_rate_bounded")
+    assert why in rule.reason
+    assert rule.figure["value"] == 0.0, "the value itself is as good as it can be"
+
+
+def test_an_interval_stands_in_the_rule(scores, cohort, policy, config):
+    rules = {rule.name: rule for rule in decide(scores, cohort, policy, config).rules}
+    assert rules["copy_rate_bounded"].interval == (0.0, 0.004)
+    scores["families"]["copies"]["figures"] = {"rate": {"value": 0.0, "low": 0.0, "high": 0.01}}
+    rules = {rule.name: rule for rule in decide(scores, cohort, policy, config).rules}
+    assert rules["family:copies"].interval == (0.0, 0.01)
+
+
+def test_a_figure_that_nobody_computed_refuses(scores, cohort, policy, config):
+    del scores["scores"][2]
+    assert broken(decide(scores, cohort, policy, config)) == {"copies_would_be_seen"}
+    scores["scores"] = "none"
+    assert {"copies_would_be_seen", "copy_rate_bounded"} <= broken(decide(scores, cohort, policy, config))
+
+
+def test_a_cohort_that_does_not_say_what_drew_it_refuses(scores, cohort, policy, config):
+    del scores["synthetic"]["provenance"]["model_digest"]
+    decision = decide(scores, cohort, policy, config)
+    assert broken(decision) == {"provenance_recorded"}
+    assert "model_digest" in decision.reasons[0]
+
+
+def test_scores_without_a_signature_or_with_another_refuse(scores, cohort, policy, config):
+    assert broken(decide(scores, cohort, policy, config, signature=Signature())) == {"evidence_signed"}
+    other = Signature("the signature is not that of this key over these bytes", "ed25519:ab")
+    assert broken(decide(scores, cohort, policy, config, signature=other)) == {"evidence_signed"}
+    internal = load_policy("internal")
+    scores["policy"] = internal.summary()
+    assert decide(scores, cohort, internal, config, signature=Signature()).decision == "release"
+    assert broken(decide(scores, cohort, internal, config, signature=other)) == {"evidence_signed"}
+
+
+REASON = "The partner tests this itself, see the contract."
+
+
+def test_a_written_reason_sets_a_rule_aside_and_stays_visible(scores, cohort, policy, config):
+    judge(scores, "inconclusive", "harm")
+    decision = decide(scores, cohort, policy, config, overrides={"family:harm": REASON})
+    assert decision.decision == "release"
+    assert decision.overrides == {"family:harm": REASON}
+    recorded = next(rule for rule in decision.to_mapping()["rules"] if rule["name"] == "family:harm")
+    assert recorded["passed"] is False
+    assert recorded["override"] == REASON
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "words"),
+    [
+        ("family:harm", "ok", "says nothing"),
+        ("family:harm", "becauseIwantittobe", "says nothing"),
+        ("family:coverage", REASON, "nothing to set aside"),
+        ("family:magic", REASON, "is no rule"),
+    ],
+)
+def test_an_override_that_says_nothing_is_an_error(scores, cohort, policy, config, name, reason, words):
+    judge(scores, "inconclusive", "harm")
+    with pytest.raises(InputError, match=words):
+        decide(scores, cohort, policy, config, overrides={name: reason})
+
+
+def test_privacy_and_facts_cannot_be_set_aside(scores, make_cohort, policy, config):
+    cohort = make_cohort(derived_from_real=True)
+    scores["synthetic"]["digest"] = cohort.digest
+    judge(scores, "fail", "copies")
+    decision = decide(
+        scores, cohort, policy, config, overrides={"family:copies": REASON, "not_derived_from_real": REASON}
+    )
+    assert decision.decision == "refuse"
+    assert broken(decision) == {"family:copies", "not_derived_from_real"}
+    assert all("No written reason" in reason for reason in decision.reasons)
+
+
+def test_one_evaluation_serves_policies_with_the_same_thresholds(scores, cohort, config):
+    partner = load_policy("partner")
+    judge(scores, "inconclusive", "subgroups")
+    assert partner.thresholds == load_policy("open").thresholds
+    assert decide(scores, cohort, partner, config).decision == "release"

@@ -16,7 +16,7 @@ from synthcohort.core.files import digest_json
 
 VERSION = 1
 FAMILIES = ("copies", "membership", "label_truth", "image_damage", "coverage", "subgroups", "harm")
-SHIPPED = ("open", "internal")
+SHIPPED = ("open", "partner", "internal")
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,32 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
+class FigureRule:
+    """What the interval of one figure of scores.json must keep; the value alone is never looked at.
+
+    Every figure of that name has to keep it, whatever its encoder, and there has to be one.
+    """
+
+    name: str
+    score: str  # name of the figure
+    why: str  # one sentence, for people
+    subset: str | None = None  # a part such as `kl_grade=4`; None: the figures of all images
+    at_most: float | None = None  # the upper end of the interval must not exceed it
+    at_least: float | None = None  # the lower end must reach it
+    widest: float | None = None  # the interval must not be wider: else nobody knows
+
+
+@dataclass(frozen=True)
 class ReleaseRules:
-    """Every family stands in one of the two lists; none may fail."""
+    """Every family stands in one of the first two lists; none may fail."""
 
     must_pass: tuple[str, ...]
     may_be_inconclusive: tuple[str, ...]
+    must_state: tuple[str, ...] = ()  # what a person has to have stated, beside the license
+    must_record: tuple[str, ...] = ()  # what the synthetic cohort must record of its making
+    must_be_signed: bool = False  # evaluation's scores carry the owner's signature
+    never_override: tuple[str, ...] = ()  # rules that no written reason sets aside
+    figures: tuple[FigureRule, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +139,7 @@ class Policy:
                 found = f"family {name!r} is listed {listed.count(name)} times"
                 problems.append(Problem("policy.release", found, "once, in must_pass or in may_be_inconclusive"))
         problems.extend(_out_of_range(self.thresholds))
+        problems.extend(_empty_rules(self.release))
         if problems:
             raise ConfigError(*problems)
 
@@ -148,6 +170,21 @@ def _out_of_range(thresholds: Thresholds) -> list[Problem]:
                 problems.append(Problem(f"policy.thresholds.{family.name}.{field.name}", str(value), "1 or more"))
             if field.type is float and not 0 <= value <= 1:
                 problems.append(Problem(f"policy.thresholds.{family.name}.{field.name}", str(value), "0 to 1"))
+    return problems
+
+
+def _empty_rules(rules: ReleaseRules) -> list[Problem]:
+    """A rule over a figure asks for something, and has a name of its own and a reason."""
+    problems = []
+    names = [rule.name for rule in rules.figures]
+    for rule in rules.figures:
+        place = f"policy.release.figures {rule.name!r}"
+        if rule.at_most is None and rule.at_least is None and rule.widest is None:
+            problems.append(Problem(place, "asks for nothing", "at_most, at_least or widest"))
+        if not rule.why.strip() or not rule.name.strip():
+            problems.append(Problem(place, "has no name or no reason (why)"))
+        if names.count(rule.name) > 1:
+            problems.append(Problem(place, "occurs twice"))
     return problems
 
 

@@ -1,10 +1,11 @@
 """Synthetic images as DICOM files that say what they are: Synthetic Data = YES, the synthesizing equipment named.
 
 The object class follows the modality only as far as that is honest. A class that demands facts of an acquisition which
-never took place (the detector of a DX image, the slice position of a CT without spacing) is not used; such images go
-out as Computed Radiography, which leaves those facts open, or as Secondary Capture, which makes no claim. Nothing in a
-file depends on a clock, a host or a random number: UIDs are derived from the image's content, so a second export of
-the same image gives the same bytes. Each image is a synthetic patient of its own.
+never took place (the detector of a DX image, the slice position of a CT without spacing, the camera of an Ophthalmic
+Photography image) is not used; such images go out as Computed Radiography, which leaves those facts open, or as
+Secondary Capture, which makes no claim. Nothing in a file depends on a clock, a host or a random number: UIDs are
+derived from the image's content, so a second export of the same image gives the same bytes. Each image is a synthetic
+patient of its own, but for the slices of one synthetic volume, which are one series of one patient.
 """
 
 import io
@@ -27,17 +28,49 @@ from pydicom.uid import (
     MRImageStorage,
     SecondaryCaptureImageStorage,
     UltrasoundImageStorage,
+    VLMicroscopicImageStorage,
+    VLPhotographicImageStorage,
 )
+
+from synthcohort.formats import dicom_simulated
+from synthcohort.formats.dicom_simulated import decimal
 
 NAMESPACE = uuid.UUID("6f1b7f0e-5d1c-5c0a-9d0e-0d6b1f0c5a11")  # of this project, for UIDs under 2.25 (PS3.5 B.2)
 IMPLEMENTATION = UID("2.25." + str(uuid.uuid5(NAMESPACE, "implementation class").int))
 RADIOGRAPHS = ("CR", "DX", "RG", "XR", "PX", "IO")
+PHOTOGRAPHS = ("XC", "DMS", "DERM", "DERMOSCOPY")  # of the skin and other outer parts; modality XC in the file
+MICROSCOPY = ("GM", "SM", "HISTOLOGY", "MICROSCOPY", "HC")  # fields seen in a microscope; modality GM in the file
 MODALITIES = ("CR", "CT", "MR", "US", "DX", "MG", "OP", "XC", "SM", "GM", "ES", "NM", "PT", "OT")  # of a capture
 UNPAIRED = (  # body parts without a left and a right; Source: DICOM PS3.16 Annex L
-    "ABDOMEN", "BLADDER", "BRAIN", "CHEST", "COLON", "CSPINE", "ESOPHAGUS", "HEAD", "HEART", "LIVER", "LSPINE",
-    "MEDIASTINUM", "NECK", "PANCREAS", "PELVIS", "PROSTATE", "SKULL", "SPINE", "SPLEEN", "SSPINE", "STOMACH", "TSPINE",
+    "ABDOMEN",
+    "BLADDER",
+    "BRAIN",
+    "CHEST",
+    "COLON",
+    "CSPINE",
+    "ESOPHAGUS",
+    "HEAD",
+    "HEART",
+    "LIVER",
+    "LSPINE",
+    "MEDIASTINUM",
+    "NECK",
+    "PANCREAS",
+    "PELVIS",
+    "PROSTATE",
+    "SKULL",
+    "SPINE",
+    "SPLEEN",
+    "SSPINE",
+    "STOMACH",
+    "TSPINE",
     "UTERUS",
 )
+MODALITY_OF = {
+    ComputedRadiographyImageStorage: "CR",
+    VLPhotographicImageStorage: "XC",
+    VLMicroscopicImageStorage: "GM",
+}
 ORIENTATIONS = {  # patient axes of row and column direction, by name of the plane
     "axial": (1, 0, 0, 0, 1, 0),
     "coronal": (1, 0, 0, 0, 0, -1),
@@ -57,6 +90,15 @@ class Equipment:
 
 
 @dataclass(frozen=True)
+class SlicePlace:
+    """Where a slice lies in its synthetic volume. `affine_lps` maps (slice, row, column, 1) to mm; None: no lattice."""
+
+    volume: str  # name of the volume: the patient, study and series of its slices
+    number: int  # from 0
+    affine_lps: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
 class SyntheticImage:
     """One image with what its file may say. `record` holds the cohort's standard columns."""
 
@@ -64,6 +106,12 @@ class SyntheticImage:
     record: Mapping[str, Any]
     labels: Mapping[str, Any]
     cohort_digest: str
+    place: SlicePlace | None = None
+
+    @property
+    def owner(self) -> str:
+        """The name of the synthetic patient."""
+        return self.place.volume if self.place else self.image_id
 
     @property
     def image_id(self) -> str:
@@ -72,7 +120,10 @@ class SyntheticImage:
 
 def uid(image: SyntheticImage, level: str) -> UID:
     """A UID derived from cohort, image and content. Source: DICOM PS3.5 B.2 (UUID derived), RFC 9562 version 5."""
-    name = "\x1f".join([image.cohort_digest, image.image_id, str(image.record["pixels_digest"]), level])
+    parts = [image.cohort_digest, image.image_id, str(image.record["pixels_digest"]), level]
+    if image.place and level != "instance":
+        parts = [image.cohort_digest, "volume", image.place.volume, level]
+    name = "\x1f".join(parts)
     return UID("2.25." + str(uuid.uuid5(NAMESPACE, name).int))
 
 
@@ -82,15 +133,22 @@ def sop_class(image: SyntheticImage) -> UID:
     if gray and modality in RADIOGRAPHS:
         return ComputedRadiographyImageStorage
     deep = gray and image.pixels.dtype != np.uint8
-    if modality in ("CT", "MR") and deep and _plane(image) and _spacing(image.record):
+    if modality in ("CT", "MR") and deep and _lies(image):
         return CTImageStorage if modality == "CT" else MRImageStorage
     if modality == "US" and image.pixels.dtype == np.uint8:
         return UltrasoundImageStorage
+    if modality in PHOTOGRAPHS and not gray:
+        return VLPhotographicImageStorage
+    if modality in MICROSCOPY and not gray:
+        return VLMicroscopicImageStorage
     return SecondaryCaptureImageStorage
 
 
-def encode(image: SyntheticImage, equipment: Equipment) -> bytes:
-    """The whole DICOM file. The same image and equipment give the same bytes."""
+def encode(image: SyntheticImage, equipment: Equipment, simulated: Mapping[str, float] | None = None) -> bytes:
+    """The whole DICOM file. The same image and equipment give the same bytes.
+
+    `simulated`: acquisition values, by keyword, that somebody asked for; they stand where the class has them, marked.
+    """
     dataset = Dataset()
     kind = sop_class(image)
     _identity(dataset, image, kind)
@@ -102,6 +160,10 @@ def encode(image: SyntheticImage, equipment: Equipment) -> bytes:
         _slice(dataset, image, kind)
     elif kind == SecondaryCaptureImageStorage:
         _capture(dataset, image)
+    elif kind in (VLPhotographicImageStorage, VLMicroscopicImageStorage):
+        _visible_light(dataset, image)
+    if simulated:
+        dicom_simulated.apply(dataset, simulated)
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = kind, dataset.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -118,8 +180,8 @@ def _identity(dataset: Dataset, image: SyntheticImage, kind: UID) -> None:
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.SOPClassUID, dataset.SOPInstanceUID = kind, uid(image, "instance")
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = uid(image, "study"), uid(image, "series")
-    dataset.PatientName = f"Synthetic^{image.image_id}"[:64]
-    dataset.PatientID = image.image_id[:64]
+    dataset.PatientName = f"Synthetic^{image.owner}"[:64]
+    dataset.PatientID = image.owner[:64]
     dataset.PatientBirthDate = ""
     dataset.PatientSex = {"m": "M", "f": "F", "o": "O"}.get(str(record.get("sex") or "").lower()[:1], "")
     age = record.get("age")
@@ -128,8 +190,8 @@ def _identity(dataset: Dataset, image: SyntheticImage, kind: UID) -> None:
     for keyword in ("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID"):
         setattr(dataset, keyword, "")
     dataset.StudyDescription = "SYNTHETIC, shows no patient"
-    dataset.Modality = "CR" if kind == ComputedRadiographyImageStorage else _kept_modality(record)
-    dataset.SeriesNumber, dataset.InstanceNumber = 1, 1
+    dataset.Modality = MODALITY_OF.get(kind) or _kept_modality(record)
+    dataset.SeriesNumber, dataset.InstanceNumber = 1, image.place.number + 1 if image.place else 1
     text = ", ".join(f"{name}={value}" for name, value in image.labels.items())
     dataset.SeriesDescription = _text(f"SYNTHETIC {text}".strip(), 64)
     dataset.ImageComments = _text(f"{NOTICE} {text}".strip(), 10240)
@@ -177,7 +239,7 @@ def _picture(dataset: Dataset, image: SyntheticImage) -> None:
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = allocated, stored, stored - 1
     dataset.PixelRepresentation = int(pixels.dtype == np.int16)
     if pixels.ndim == 2 and record.get("window_center") is not None and (record.get("window_width") or 0) >= 1:
-        dataset.WindowCenter, dataset.WindowWidth = _decimal(record["window_center"]), _decimal(record["window_width"])
+        dataset.WindowCenter, dataset.WindowWidth = decimal(record["window_center"]), decimal(record["window_width"])
     data = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
     dataset.add_new("PixelData", "OB" if allocated == 8 else "OW", data + b"\0" * (len(data) % 2))
 
@@ -188,18 +250,16 @@ def _radiograph(dataset: Dataset, image: SyntheticImage) -> None:
     dataset.ViewPosition = view if re.fullmatch(r"[A-Z0-9_ ]{1,16}", view) else ""
     spacing = _spacing(image.record)
     if spacing:
-        dataset.ImagerPixelSpacing = [_decimal(value) for value in spacing]
+        dataset.ImagerPixelSpacing = [decimal(value) for value in spacing]
 
 
 def _slice(dataset: Dataset, image: SyntheticImage, kind: UID) -> None:
     """A CT or MR slice in a frame of reference of its own; what no scanner set stays empty. Source: PS3.3 A.3, A.4."""
-    plane, spacing = _plane(image), _spacing(image.record)
-    assert plane is not None
-    assert spacing is not None
+    position, orientation, spacing = _geometry(image)
     dataset.FrameOfReferenceUID, dataset.PositionReferenceIndicator = uid(image, "frame of reference"), ""
-    dataset.PixelSpacing = [_decimal(value) for value in spacing]
-    dataset.ImageOrientationPatient = list(ORIENTATIONS[plane])
-    dataset.ImagePositionPatient = [0, 0, 0]
+    dataset.PixelSpacing = [decimal(value) for value in spacing]
+    dataset.ImageOrientationPatient = [decimal(value) for value in orientation]
+    dataset.ImagePositionPatient = [decimal(value) for value in position]
     dataset.PatientPosition = ""  # nobody lay in a scanner
     dataset.SliceThickness = None
     dataset.AcquisitionNumber = None
@@ -216,6 +276,35 @@ def _slice(dataset: Dataset, image: SyntheticImage, kind: UID) -> None:
         dataset.RepetitionTime = dataset.EchoTime = dataset.EchoTrainLength = None
 
 
+def _lies(image: SyntheticImage) -> bool:
+    """Whether it is known how a slice lies in space: by its volume, or by plane and pixel spacing."""
+    if image.place is not None:
+        return image.place.affine_lps is not None
+    return _plane(image) is not None and _spacing(image.record) is not None
+
+
+def _geometry(image: SyntheticImage) -> tuple[list[float], list[float], tuple[float, float]]:
+    """Position of the first pixel, directions of rows and columns, spacing of rows and columns: in mm, axes L P H."""
+    if image.place is not None and image.place.affine_lps is not None:
+        affine = np.asarray(image.place.affine_lps, np.float64)
+        down, right = affine[:3, 1], affine[:3, 2]
+        spacing = float(np.linalg.norm(down)), float(np.linalg.norm(right))
+        along = np.concatenate([right / spacing[1], down / spacing[0]])
+        return (affine @ [image.place.number, 0, 0, 1])[:3].tolist(), along.tolist(), spacing
+    plane, known = _plane(image), _spacing(image.record)
+    assert plane is not None
+    assert known is not None
+    return [0.0, 0.0, 0.0], [float(value) for value in ORIENTATIONS[plane]], known
+
+
+def _visible_light(dataset: Dataset, image: SyntheticImage) -> None:
+    """A photograph or a field seen in a microscope. Source: DICOM PS3.3 A.32.1, A.32.2, C.8.12.1."""
+    dataset.LossyImageCompression = "00"
+    dataset.AcquisitionContextSequence = Sequence([])
+    if image.record.get("laterality"):
+        dataset.ImageLaterality = str(image.record["laterality"]).upper()[:1]
+
+
 def _capture(dataset: Dataset, image: SyntheticImage) -> None:
     """Secondary Capture, conversion type SYN (synthetic image). Source: DICOM PS3.3 A.8, C.8.6.1."""
     dataset.ConversionType = "SYN"
@@ -223,7 +312,7 @@ def _capture(dataset: Dataset, image: SyntheticImage) -> None:
         dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = 0, 1, "HU"
     spacing = _spacing(image.record)
     if spacing:
-        dataset.PixelSpacing = [_decimal(value) for value in spacing]
+        dataset.PixelSpacing = [decimal(value) for value in spacing]
 
 
 def marking_problems(path: Path) -> list[str]:
@@ -265,12 +354,6 @@ def _spacing(record: Mapping[str, Any]) -> tuple[float, float] | None:
     if spacing is None or len(spacing) < 2 or min(spacing[:2]) <= 0:
         return None
     return float(spacing[0]), float(spacing[1])
-
-
-def _decimal(value: float) -> str:
-    """A decimal string of at most 16 characters. Source: DICOM PS3.5 6.2, VR DS."""
-    text = f"{float(value):.10g}"
-    return text if len(text) <= 16 else f"{float(value):.6g}"
 
 
 def _text(text: str, length: int) -> str:

@@ -40,6 +40,15 @@ def encode(pixels: np.ndarray, image_id: str) -> bytes:
     return buffer.getvalue()
 
 
+def decode(path: Path, offset: int = 0) -> np.ndarray:
+    """The way back: the pixels in their own type; `offset` is what `offset_of` said of them."""
+    with Image.open(path) as picture:
+        values = np.asarray(picture)
+    if values.dtype not in (np.uint8, np.uint16):
+        values = values.astype(np.uint16)  # Pillow's type for 16 bit depends on its version
+    return (values.astype(np.int32) - offset).astype(np.int16) if offset else values
+
+
 def marking_problems(path: Path) -> list[str]:
     """What a synthetic PNG lacks of its marking; empty when all is there."""
     try:

@@ -1,7 +1,8 @@
 """Release: evidence and policy to a decision, and only then to a bundle that anybody can verify."""
 
-from synthcohort.release.bundle import release
-from synthcohort.release.decision import Decision, Rule, decide
+from synthcohort.release.bundle import Judged, Request, assess, release
+from synthcohort.release.decision import Decision, decide
+from synthcohort.release.rules import Rule
 from synthcohort.release.verify import verify
 
-__all__ = ["Decision", "Rule", "decide", "release", "verify"]
+__all__ = ["Decision", "Judged", "Request", "Rule", "assess", "decide", "release", "verify"]

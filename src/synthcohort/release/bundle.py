@@ -1,73 +1,114 @@
 """The bundle: made only after the decision to release, streamed, whole or absent, the same bytes each time."""
 
-import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from synthcohort.core.cohort import Cohort
 from synthcohort.core.config import to_mapping
 from synthcohort.core.errors import ArtifactError, Problem, Refused
-from synthcohort.core.files import (
-    atomic_path,
-    check_writable,
-    digest_array,
-    digest_json,
-    json_text,
-    read_artifact,
-)
-from synthcohort.core.policy import SHIPPED, load_policy
-from synthcohort.core.progress import progress
-from synthcohort.formats import dicom_export, png_export
+from synthcohort.core.files import artifact_text, atomic_path, check_writable, digest_json
+from synthcohort.core.policy import SHIPPED, Policy, load_policy
+from synthcohort.core.signing import fingerprint, load_private
 from synthcohort.pages.grids import class_sheets
+from synthcohort.pages.pdf import check_pdf
 from synthcohort.pages.report import render_evidence
 from synthcohort.release import decision as decisions
-from synthcohort.release import documents, manifest
+from synthcohort.release import manifest, provenance, site
+from synthcohort.release.code import code_identity
 from synthcohort.release.config import ReleaseConfig
 from synthcohort.release.decision import Decision, decide
+from synthcohort.release.documents import readme, write_documents
+from synthcohort.release.evidence import Evidence, read_evidence
+from synthcohort.release.facts import Facts
+from synthcohort.release.images import METADATA, write_images
+from synthcohort.release.questions import read_answers
 from synthcohort.release.verify import verify
 
-# What a row of metadata.csv says of an image besides its files and labels. Everything else a record may hold (patients,
-# sites, scanners, source digests) stays behind.
-RELEASED_COLUMNS = (
-    "modality", "body_part", "laterality", "view", "sex", "age", "caption", "rows", "columns", "channels",
-    "bits_stored", "pixel_spacing_mm", "window_center", "window_width", "seed", "pixels_digest",
-)
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asks of a release, beside the cohort and its evidence."""
+
+    policy: str | Path | None = None
+    key: Path | None = None  # the owner's private key
+    overrides: Mapping[str, str] | None = None  # rule -> written reason
+    answers: Path | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A decision with what it rests on."""
+
+    cohort: Cohort
+    evidence: Evidence
+    policy: Policy
+    decision: Decision
+    key: Ed25519PrivateKey | None
+
+
+def assess(synthetic: Path, evidence: Path, config: ReleaseConfig, request: Request | None = None) -> Judged:
+    """The decision alone, as `release` makes it; writes nothing."""
+    request = request or Request()
+    rules = load_policy(request.policy)
+    key = load_private(Path(request.key)) if request.key else None
+    cohort = Cohort.open(synthetic)
+    found = read_evidence(Path(evidence), key.public_key() if key else None)
+    answers = read_answers(Path(request.answers)) if request.answers else {}
+    decision = decide(
+        found.scores, cohort, rules, config, signature=found.signature, overrides=request.overrides, answers=answers
+    )
+    return Judged(cohort, found, rules, decision, key)
 
 
 def release(
-    synthetic: Path, evidence: Path, out: Path, config: ReleaseConfig, policy: str | Path | None = None
+    synthetic: Path,
+    evidence: Path,
+    out: Path,
+    config: ReleaseConfig,
+    policy: str | Path | None = None,
+    *,
+    key: Path | None = None,
+    overrides: Mapping[str, str] | None = None,
+    answers: Path | None = None,
 ) -> dict[str, Any]:
-    """Decides by policy; makes the bundle when every rule holds. Returns {bundle, decision, reasons}.
+    """Decides by policy; makes the bundle when every rule holds. Returns {bundle, decision, reasons, signed_by}.
 
     Raises Refused with every reason otherwise, and leaves nothing at `out`. A bundle made before from the same cohort,
     evidence, policy and statements is kept as it is. Raises ArtifactError when `out` holds anything else.
     """
-    out, rules = Path(out), load_policy(policy)
+    out = Path(out)
     check_writable(out)
-    cohort = Cohort.open(synthetic)
-    scores = _read_scores(Path(evidence))
-    decision = decide(scores, cohort, rules, config)
-    if decision.decision != "release":
-        raise Refused(*decision.reasons, *_left_over(out))
-    made_from = _fingerprint(decision, config)
+    if config.pdf:
+        check_pdf()
+    request = Request(policy, key, overrides, answers)
+    judged = assess(synthetic, evidence, config, request)
+    if judged.decision.decision != "release":
+        raise Refused(*judged.decision.reasons, *_too_near(judged.evidence), *_left_over(out))
+    signer = fingerprint(judged.key.public_key()) if judged.key else None
+    made_from = _fingerprint(judged, config, signer)
     if out.exists():
         _check_existing(out, made_from)
     else:
         with atomic_path(out) as partial:
             partial.mkdir()
-            _write(partial, cohort, scores, decision, config, policy, made_from)
-    return {"bundle": out.as_posix(), "decision": "release", "reasons": []}
+            _write(partial, judged, config, request, made_from, signer)
+    return {"bundle": out.as_posix(), "decision": "release", "reasons": [], "signed_by": signer}
 
 
-def _read_scores(evidence: Path) -> dict[str, Any]:
-    path = evidence / "scores.json"
-    if not path.is_file():
-        raise ArtifactError(
-            Problem(f"evidence {evidence}", "holds no scores.json", "a folder made by synthcohort evaluate")
-        )
-    return read_artifact(path, decisions.SCORES_FORMAT, decisions.SCORES_VERSION)
+def _too_near(found: Evidence) -> list[str]:
+    """For the owner: which images to draw anew, where evaluation named them."""
+    if not found.near:
+        return []
+    shown = ", ".join(found.near[:10]) + (f" and {len(found.near) - 10} more" if len(found.near) > 10 else "")
+    return [
+        f"Too near to a training image: {shown}. Draw others: synthcohort generate RUN --of COHORT --replace "
+        "EVIDENCE/owner/near.json --out OTHER, and evaluate again."
+    ]
 
 
 def _left_over(out: Path) -> list[str]:
@@ -80,9 +121,14 @@ def _software() -> str:
     return f"synthcohort {metadata.version('synthcohort')}"
 
 
-def _fingerprint(decision: Decision, config: ReleaseConfig) -> str:
+def _fingerprint(judged: Judged, config: ReleaseConfig, signer: str | None) -> str:
     """What a bundle depends on; the same fingerprint means the same bytes."""
-    return digest_json({"decision": decision.to_mapping(), "config": to_mapping(config), "software": _software()})
+    return digest_json(
+        {
+            "decision": judged.decision.to_mapping(), "config": to_mapping(config), "code": code_identity(),
+            "signer": signer, "provenance": judged.cohort.info.get("provenance"), "name": judged.cohort.name,
+        }
+    )  # fmt: skip
 
 
 def _check_existing(out: Path, made_from: str) -> None:
@@ -97,44 +143,58 @@ def _check_existing(out: Path, made_from: str) -> None:
 
 
 def _write(
-    folder: Path,
-    cohort: Cohort,
-    scores: Mapping[str, Any],
-    decision: Decision,
-    config: ReleaseConfig,
-    policy: str | Path | None,
-    made_from: str,
+    folder: Path, judged: Judged, config: ReleaseConfig, request: Request, made_from: str, signer: str | None
 ) -> None:
-    """Images first, documents next, the manifest last."""
+    """Images first, documents next, the manifest and its signature last."""
     writer = manifest.Writer(folder)
-    _write_images(writer, cohort, config)
-    provenance = documents.provenance_of(scores, cohort, decision, _software())
-    writer.add("scores.json", json_text(scores))
-    writer.add("decision.json", _artifact(decisions.FORMAT, decision.to_mapping()))
-    writer.add("provenance.json", _artifact("provenance", provenance))
-    writer.add("scorecard.json", _artifact("scorecard", documents.scorecard(scores, cohort, decision, provenance)))
-    writer.add("policy.toml", _policy_text(policy))
-    writer.add("README.txt", documents.readme(cohort, decision, config))
+    cohort, decision, scores = judged.cohort, judged.decision, judged.evidence.scores
+    pages = site.Site(writer, cohort, config, judged.policy.name)
+    count = _through(write_images(writer, cohort, config), pages)
+    pages.finish()
+    code = code_identity()
+    chain = provenance.provenance_of(scores, cohort, decision, code)
+    facts = Facts(scores, cohort, decision, judged.policy, chain, config)
+    with open(folder / METADATA, encoding="utf-8", newline="") as file:
+        header = file.readline().strip().split(",")
+    metadata_sha256 = next(str(entry["sha256"]) for entry in writer.files if entry["path"] == METADATA)
+    writer.add("scores.json", judged.evidence.data)
+    if judged.evidence.seal is not None:
+        writer.add("scores.sig", judged.evidence.seal)
+    writer.add("decision.json", artifact_text(decisions.FORMAT, decisions.VERSION, decision.to_mapping()))
+    writer.add("provenance.json", artifact_text(provenance.FORMAT, provenance.VERSION, chain))
+    writer.add("policy.toml", _policy_text(request.policy))
+    writer.add("README.txt", readme(facts, signer is not None))
+    writer.add("load.py", _loader())
+    write_documents(writer, facts, header, metadata_sha256, {"images": count, "marked": count}, str(code["version"]))
     sheets = class_sheets(cohort, per_class=config.images_per_class)
     writer.add("report.html", render_evidence(scores, sheets, decision.to_mapping()))
     content = {
         "name": cohort.name,
         "images": len(cohort),
         "decision": decision.decision,
+        "overrides": decision.overrides,
         "scores_digest": decision.scores_digest,
         "synthetic_digest": decision.synthetic_digest,
         "policy_digest": decision.policy["digest"],
         "made_from": made_from,
         "software": _software(),
-        "files": sorted(writer.files, key=lambda entry: str(entry["path"])),
+        "signed_by": signer,
+        **writer.finish(),
     }
-    text = _artifact(manifest.FORMAT, content)
-    (folder / manifest.MANIFEST).write_text(text, encoding="utf-8")
-    (folder / manifest.SIDECAR).write_text(manifest.sidecar_text(text.encode()), encoding="utf-8")
+    text = artifact_text(manifest.FORMAT, manifest.VERSION, content).encode()
+    (folder / manifest.MANIFEST).write_bytes(text)
+    seal = judged.key.sign(text) if judged.key is not None else None
+    if seal is not None:
+        (folder / manifest.SIGNATURE).write_bytes(seal)
+    (folder / manifest.SIDECAR).write_text(manifest.sidecar_text(text, seal), encoding="utf-8")
 
 
-def _artifact(format: str, content: Mapping[str, Any]) -> str:
-    return json_text({**content, "format": f"synthcohort.{format}", "version": 1})
+def _through(written: Iterable[tuple[Any, Mapping[str, Any]]], pages: site.Site) -> int:
+    count = 0
+    for image, row in written:
+        pages.add(image, row)
+        count += 1
+    return count
 
 
 def _policy_text(policy: str | Path | None) -> str:
@@ -144,46 +204,5 @@ def _policy_text(policy: str | Path | None) -> str:
     return Path(name).read_text(encoding="utf-8")
 
 
-def _write_images(writer: manifest.Writer, cohort: Cohort, config: ReleaseConfig) -> None:
-    """One image in memory at a time; metadata.csv grows row by row."""
-    version = metadata.version("synthcohort")
-    equipment = dicom_export.Equipment(version, f"Synthetic cohort {cohort.digest}")
-    header = ["image_id", *config.formats, *(["sop_instance_uid"] if "dicom" in config.formats else []),
-              *cohort.labels, *RELEASED_COLUMNS, "png_offset"]
-    with (
-        open(writer.folder / "metadata.csv", "w", encoding="utf-8", newline="") as file,
-        progress(len(cohort), "release") as advance,
-    ):
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(header)
-        for image in _images(cohort):
-            row: dict[str, Any] = {**image.record, **image.labels, "png_offset": png_export.offset_of(image.pixels)}
-            if "dicom" in config.formats:
-                row["dicom"] = f"images/dicom/{image.image_id}.dcm"
-                row["sop_instance_uid"] = dicom_export.uid(image, "instance")
-                writer.add(row["dicom"], dicom_export.encode(image, equipment))
-            if "png" in config.formats:
-                row["png"] = f"images/png/{image.image_id}.png"
-                writer.add(row["png"], png_export.encode(image.pixels, image.image_id))
-            table.writerow([_cell(row.get(name)) for name in header])
-            advance()
-    writer.add_written("metadata.csv")
-
-
-def _images(cohort: Cohort) -> Iterator[dicom_export.SyntheticImage]:
-    """The images in order; one whose pixels do not give the digest of its record stops the release."""
-    for i in range(len(cohort)):
-        record, pixels = cohort.record(i), cohort.image(i)
-        if digest_array(pixels) != record["pixels_digest"]:
-            raise Refused(f"The pixels of image {record['image_id']} do not give the digest of its record.")
-        labels = {name: record[name] for name in cohort.labels}
-        yield dicom_export.SyntheticImage(pixels, record, labels, cohort.digest)
-
-
-def _cell(value: Any) -> str:
-    """A cell that a spreadsheet reads as it stands."""
-    if value is None:
-        return ""
-    if isinstance(value, (list, tuple)):
-        return " ".join(map(_cell, value))
-    return repr(value) if isinstance(value, float) else str(value)
+def _loader() -> str:
+    return (resources.files("synthcohort.pages") / "templates" / "load.py.txt").read_text(encoding="utf-8")

@@ -1,31 +1,25 @@
-"""The decision: named rules over evidence, cohort and statements. One that does not hold is enough to refuse.
+"""The decision: named rules over evidence, cohort, provenance and statements. One that does not hold refuses.
 
-A rule that cannot be judged, because what it needs is missing or unreadable, does not hold: release fails closed.
+Rules stand in `rules`; here they are put together, and a person's written reason may set one aside where the policy
+allows that. It stays visible: in the decision, in the bundle's documents, and for whoever verifies the bundle.
 """
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from synthcohort.core.cohort import Cohort
+from synthcohort.core.errors import InputError, Problem
 from synthcohort.core.files import digest_json
-from synthcohort.core.policy import FAMILIES, Policy
+from synthcohort.core.policy import Policy
+from synthcohort.release import rules as judge
 from synthcohort.release.config import ReleaseConfig
+from synthcohort.release.rules import Rule
 
-FORMAT, VERSION = "decision", 1
+FORMAT, VERSION = "decision", 2
 SCORES_FORMAT, SCORES_VERSION = "scores", 1
-PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-
-FAMILY_WORDS = {
-    "copies": "no image copies a patient’s image",
-    "membership": "nobody can tell whose images the generator learned from",
-    "label_truth": "the images show what their labels say",
-    "image_damage": "the images are free of technical damage",
-    "coverage": "the images show the variety of the real ones",
-    "subgroups": "all groups of patients are represented equally well",
-    "harm": "training with the images leaves no class worse off",
-}
+STATEMENTS = ("license", "intended_use", "not_intended_for", "contact")
+LEAST_REASON = 12  # characters of a written reason
 
 QUESTIONS = {
     "intended_use": "What are the images meant to be used for? (release.intended_use)",
@@ -35,14 +29,11 @@ QUESTIONS = {
 
 
 @dataclass(frozen=True)
-class Rule:
-    """One rule with what was found; `figure` is the number or fact it rests on."""
+class Signature:
+    """What is known of the signature on the scores: `problem` is empty when it holds, None when there is none."""
 
-    name: str
-    title: str
-    passed: bool
-    figure: Any
-    reason: str
+    problem: str | None = None
+    signer: str | None = None  # fingerprint of the key
 
 
 @dataclass(frozen=True)
@@ -56,11 +47,17 @@ class Decision:
     questions: tuple[str, ...]
     scores_digest: str
     synthetic_digest: str
+    answers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def reasons(self) -> list[str]:
         """Why not: one sentence for each rule that does not hold."""
-        return [rule.reason for rule in self.rules if not rule.passed]
+        return [rule.reason for rule in self.rules if not rule.holds]
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        """Rules that were set aside, with the written reason."""
+        return {rule.name: rule.override for rule in self.rules if rule.override is not None}
 
     def to_mapping(self) -> dict[str, Any]:
         """What decision.json holds (docs/formats.md)."""
@@ -68,39 +65,80 @@ class Decision:
             "decision": self.decision,
             "rules": [asdict(rule) for rule in self.rules],
             "reasons": self.reasons,
+            "overrides": self.overrides,
             "policy": dict(self.policy),
             "statement": dict(self.statement),
+            "answers": dict(self.answers),
             "questions": list(self.questions),
             "scores_digest": self.scores_digest,
             "synthetic_digest": self.synthetic_digest,
         }
 
 
-def decide(scores: Mapping[str, Any], synthetic: Cohort, policy: Policy, config: ReleaseConfig) -> Decision:
-    """Judges a cohort and its evidence by the policy's rules. Reads every file of the cohort once (digests)."""
-    rules = [
-        _about_rule(scores, synthetic),
-        _policy_rule(scores, policy),
-        _order_rule(scores),
-        *_family_rules(scores, policy),
-        *_cohort_rules(scores, synthetic),
-        _license_rule(config),
-    ]
-    statement = {
-        "license": config.license.strip(),
-        "intended_use": config.intended_use.strip(),
-        "not_intended_for": config.not_intended_for.strip(),
-        "contact": config.contact.strip(),
-    }
+def decide(
+    scores: Mapping[str, Any],
+    synthetic: Cohort,
+    policy: Policy,
+    config: ReleaseConfig,
+    *,
+    signature: Signature | None = None,
+    overrides: Mapping[str, str] | None = None,
+    answers: Mapping[str, str] | None = None,
+) -> Decision:
+    """Judges a cohort and its evidence by the policy's rules. Reads every file of the cohort once (digests).
+
+    Raises InputError for an override of a rule that is unknown or holds anyway, or whose reason says nothing.
+    """
+    answers = {name: text.strip() for name, text in (answers or {}).items() if text.strip()}
+    statement = {name: getattr(config, name).strip() or answers.get(name, "") for name in STATEMENTS}
+    signed = signature or Signature()
+    evidence = judge.evidence_rules(scores, policy, {**answers, **statement})
+    cohort = judge.cohort_rules(scores, synthetic)
+    seal = judge.signature_rule(signed.problem, signed.signer, policy.release.must_be_signed)
+    found = [cohort[0], *evidence[:2], seal, *evidence[2:-1], *cohort[1:], evidence[-1]]
+    ruled = set_aside(found, overrides or {}, policy)
     return Decision(
-        decision="release" if all(rule.passed for rule in rules) else "refuse",
-        rules=tuple(rules),
+        decision="release" if all(rule.holds for rule in ruled) else "refuse",
+        rules=tuple(ruled),
         policy={"name": policy.name, "digest": policy.digest, "purpose": policy.purpose},
         statement=statement,
         questions=tuple(text for key, text in QUESTIONS.items() if not statement[key]),
         scores_digest=digest_of_scores(scores),
         synthetic_digest=synthetic.digest,
+        answers=answers,
     )
+
+
+def set_aside(found: list[Rule], overrides: Mapping[str, str], policy: Policy) -> list[Rule]:
+    """Rules with the written reasons that set some aside. A reason for a rule that nothing sets aside changes nothing.
+
+    Raises InputError for a rule that is not there or holds, and for a reason that says nothing.
+    """
+    broken = {rule.name for rule in found if not rule.passed}
+    problems = []
+    for name, reason in overrides.items():
+        if name not in broken:
+            holds = any(rule.name == name for rule in found)
+            what = "holds: there is nothing to set aside" if holds else "is no rule of this decision"
+            problems.append(Problem(f"--override {name}", what, ", ".join(sorted(broken)) or "none: every rule holds"))
+        elif len(reason.strip()) < LEAST_REASON or len(reason.split()) < 3:
+            problems.append(Problem(f"--override {name}", "its reason says nothing", "a sentence that others can read"))
+    if problems:
+        raise InputError(*problems)
+    return [_with(rule, overrides, policy) for rule in found]
+
+
+def _with(rule: Rule, overrides: Mapping[str, str], policy: Policy) -> Rule:
+    if rule.passed or rule.name not in overrides:
+        return rule
+    if not may_be_overridden(rule.name, policy):
+        return replace(rule, reason=f"{rule.reason} No written reason sets this rule aside.")
+    return replace(rule, override=overrides[rule.name].strip())
+
+
+def may_be_overridden(name: str, policy: Policy) -> bool:
+    """Whether a written reason counts: never against facts about the data, nor where the policy says so."""
+    return name not in judge.NEVER_OVERRIDE and name not in policy.release.never_override
 
 
 def digest_of_scores(scores: Mapping[str, Any]) -> str:
@@ -110,174 +148,27 @@ def digest_of_scores(scores: Mapping[str, Any]) -> str:
 
 def about(scores: Mapping[str, Any]) -> Any:
     """The digest of the cohort that the scores are about."""
-    return _get(scores, "synthetic", "digest")
+    return judge.get(scores, "synthetic", "digest")
 
 
-def evidence_again(scores: Mapping[str, Any], policy: Policy) -> list[Rule]:
-    """The rules that can be judged from scores and policy alone, without the cohort: what a receiver repeats."""
-    return [_policy_rule(scores, policy), _order_rule(scores), *_family_rules(scores, policy)]
-
-
-def _rule(name: str, title: str, figure: Any, passed: bool, good: str, bad: str) -> Rule:
-    return Rule(name, title, bool(passed), figure, good if passed else bad)
-
-
-def _about_rule(scores: Mapping[str, Any], synthetic: Cohort) -> Rule:
-    found = about(scores)
-    return _rule(
-        "evidence_of_this_cohort", "The evidence is about this cohort", found, found == synthetic.digest,
-        "The digest of the evaluated cohort is the digest of this one.",
-        "The evidence is about another cohort: the digests differ. Evaluate this cohort.",
-    )
-
-
-def _policy_rule(scores: Mapping[str, Any], policy: Policy) -> Rule:
-    judged = _get(scores, "policy", "digest")
-    other = _get(scores, "policy", "name") or "unknown"
-    return _rule(
-        "evidence_by_this_policy", "The evidence was judged by this policy", judged, judged == policy.digest,
-        f"The verdicts were reached with the thresholds of the policy “{policy.name}”.",
-        f"The verdicts were reached under another policy (“{other}”) than the one asked for (“{policy.name}”), or it "
-        "was "
-        "changed since. Evaluate again with this policy.",
-    )
-
-
-def _order_rule(scores: Mapping[str, Any]) -> Rule:
-    disorder = _guarded(lambda: _disorder(scores))
-    return _rule(
-        "evidence_in_order", "The evidence does not contradict itself", disorder, not disorder,
-        "The summary of the scores agrees with the verdict of each check.",
-        f"The scores contradict themselves: {'; '.join(disorder)}. Evaluate again.",
-    )
-
-
-def _disorder(scores: Mapping[str, Any]) -> list[str]:
-    """Where the summary of scores.json does not follow from its families."""
-    families = _get(scores, "families")
-    if not isinstance(families, Mapping):
-        return ["there are no verdicts"]
-    found = []
-    verdicts = {name: _get(families, name, "verdict") for name in FAMILIES}
-    for name, verdict in verdicts.items():
-        if verdict not in ("pass", "fail", "inconclusive"):
-            found.append(f"the check {name!r} has no verdict")
-    for key, verdict in (("failed", "fail"), ("inconclusive", "inconclusive")):
-        listed = scores.get(key)
-        if not isinstance(listed, list) or set(listed) != {name for name in FAMILIES if verdicts[name] == verdict}:
-            found.append(f"the list {key!r} does not name the checks that say so")
-    values = set(verdicts.values())
-    overall = "fail" if "fail" in values else "pass" if values == {"pass"} else "inconclusive"
-    if scores.get("verdict") != overall:
-        found.append(f"the overall verdict is {scores.get('verdict')!r}, the checks say {overall!r}")
-    for score in scores.get("scores") or []:
-        low, high = score.get("low"), score.get("high")
-        if low is not None and high is not None and low > high:
-            found.append(f"the interval of {score.get('name')!r} ends before it begins")
-        family = score.get("family")
-        if score.get("verdict") == "fail" and family in verdicts and verdicts[family] != "fail":
-            found.append(f"{score.get('name')!r} failed, its check {family!r} did not")
-    return found
-
-
-def _family_rules(scores: Mapping[str, Any], policy: Policy) -> list[Rule]:
-    return [_family_rule(name, _get(scores, "families", name), name in policy.release.must_pass) for name in FAMILIES]
-
-
-def _family_rule(name: str, found: Any, must_pass: bool) -> Rule:
-    """`must_pass` families need a pass; the others must not fail. A missing verdict is no verdict."""
-    verdict = found.get("verdict") if isinstance(found, Mapping) else None
-    why = str(_get(found, "reason") or "no reason recorded").strip().rstrip(".")
-    title = FAMILY_WORDS[name]
-    title = title[0].upper() + title[1:]
-    figure = {"verdict": verdict, "demanded": "pass" if must_pass else "not fail", **dict(_get(found, "figures") or {})}
-    if verdict == "pass":
-        return Rule(f"family:{name}", title, True, figure, f"Passed: {why}.")
-    if verdict == "inconclusive" and not must_pass:
-        return Rule(f"family:{name}", title, True, figure, f"Could not be concluded, which this policy allows: {why}.")
-    stated = f"that {FAMILY_WORDS[name]} (check “{name}”)"
-    if verdict == "inconclusive" and why == "not built yet":
-        bad = f"Not checked by this version: {stated}."
-    elif verdict == "inconclusive":
-        bad = f"Not concluded: {stated}: {why}."
-    elif verdict == "fail":
-        bad = f"Failed to show {stated}: {why}."
-    else:
-        bad = f"No evidence: {stated}."
-    return Rule(f"family:{name}", title, False, figure, bad)
-
-
-def _cohort_rules(scores: Mapping[str, Any], synthetic: Cohort) -> list[Rule]:
-    total = len(synthetic)
-    real = sum(value is not False for value in synthetic.column("derived_from_real"))
-    screened = synthetic.info.get("screened") is True and _get(scores, "synthetic", "screened") is True
-    counted = _get(scores, "synthetic", "images")
-    damage = _guarded(lambda: synthetic.verify())
-    unlabeled = [name for name in synthetic.labels if any(value is None for value in synthetic.column(name))]
-    odd = sum(PLAIN_ID.fullmatch(name) is None for name in synthetic.image_ids)
-    twice = total - len({name.lower() for name in synthetic.image_ids})
-    return [
-        _rule(
-            "origin_synthetic", "The cohort is synthetic", synthetic.origin, synthetic.origin == "synthetic",
-            "The cohort says that its images were generated.", "The cohort does not say that its images were "
-                                                               "generated.",
-        ),
-        _rule(
-            "not_derived_from_real", "No image was made from a real one", real, real == 0,
-            "No image was edited from a patient’s image.",
-            f"{real} of {total} images were made from a patient’s image. They can’t be released.",
-        ),
-        _rule(
-            "screened", "Copies were screened out before writing", screened, screened,
-            "Each image was compared with the training images before it was written.",
-            "The cohort was generated without the copy screen, or does not say that it was. Generate it with the "
-            "screen.",
-        ),
-        _rule(
-            "images_counted", "There are images, as many as were evaluated", total, total > 0 and counted == total,
-            f"{total} images, all of them in the evidence.",
-            f"The cohort has {total} images, the evidence is about {counted}.",
-        ),
-        _rule(
-            "files_intact", "Every file is as it was written", damage, not damage,
-            "Each file of the cohort has the digest that the cohort states.",
-            f"The cohort is damaged or was changed: {'; '.join(damage[:5])}.",
-        ),
-        _rule(
-            "labels_complete", "Every image has its labels", unlabeled, bool(synthetic.labels) and not unlabeled,
-            f"Labels present on all images: {', '.join(synthetic.labels)}.",
-            f"Images without a value in: {', '.join(unlabeled)}." if unlabeled else "The cohort has no labels.",
-        ),
-        _rule(
-            "names_plain", "Image names are plain and unique", odd + twice, odd + twice == 0,
-            "Names are letters, digits, dot, dash and underscore, none twice.",
-            f"{odd} image names have other characters than letters, digits, dot, dash and underscore, or are too "
-            f"long; {twice} "
-            "occur twice.",
-        ),
-    ]
-
-
-def _license_rule(config: ReleaseConfig) -> Rule:
-    text = config.license.strip()
-    return _rule(
-        "license", "A license is stated", text, bool(text), f"The license is “{text}”.",
-        "No license is stated. Say under which license the images may be used (release.license).",
-    )
-
-
-def _guarded(check: Callable[[], list[str]]) -> list[str]:
-    """A check that breaks down is a problem found, never a pass."""
-    try:
-        return check()
-    except Exception as error:
-        return [f"it cannot be checked ({type(error).__name__})"]
-
-
-def _get(mapping: Any, *keys: str) -> Any:
-    """A nested value, None where anything on the way is missing or of another kind."""
-    for key in keys:
-        if not isinstance(mapping, Mapping):
-            return None
-        mapping = mapping.get(key)
-    return mapping
+def problems_again(made: Mapping[str, Any], scores: Mapping[str, Any], policy: Policy) -> list[str]:
+    """What a receiver finds who repeats the decision from scores, policy and statements; empty when it follows."""
+    stated = {**(judge.get(made, "answers") or {}), **(judge.get(made, "statement") or {})}
+    recorded = {item.get("name"): item for item in made.get("rules") or [] if isinstance(item, Mapping)}
+    overrides = judge.get(made, "overrides") or {}
+    problems = []
+    for rule in judge.evidence_rules(scores, policy, stated):
+        before = recorded.get(rule.name)
+        reason = overrides.get(rule.name)
+        if before is None or before.get("passed") is not rule.passed or before.get("override") != reason:
+            problems.append(f"the rule {rule.name!r} was recorded otherwise than it is found")
+        if not rule.passed and not (reason and may_be_overridden(rule.name, policy)):
+            problems.append(f"does not follow from scores.json and policy.toml: {rule.reason}")
+    for name, item in recorded.items():
+        if item.get("passed") is not True and not (
+            isinstance(overrides.get(name), str) and may_be_overridden(str(name), policy)
+        ):
+            problems.append(f"the rule {name!r} does not hold and nothing sets it aside")
+    if made.get("policy", {}).get("digest") != policy.digest:
+        problems.append("was made under another policy than policy.toml")
+    return problems
