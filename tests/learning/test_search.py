@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ import torch
 from synthcohort.core.errors import ArtifactError
 from synthcohort.learning import search
 from synthcohort.learning.registration import local_detail, register, transform_bank, warp
-from synthcohort.learning.search import CopyIndex, build_index, tail_threshold
+from synthcohort.learning.search import LOG_ODDS, CopyIndex, build_index, tail_threshold
 
 NUM = 60
 
@@ -65,7 +67,7 @@ def test_images_of_the_own_group_are_passed_over(index, made):
 
 def test_constant_images_are_like_nothing(index):
     hits = index.query([np.zeros((48, 48), np.uint8), np.full((48, 48), 255, np.uint8)])
-    assert (np.abs(hits.similarity) < 0.3).all()
+    assert (hits.similarity < 0).all()  # sooner a stranger's than a copy
     assert np.isfinite(hits.similarity).all()
 
 
@@ -91,7 +93,7 @@ def test_without_strangers_it_says_so(made, tmp_path):
 
 def test_a_damaged_index_is_an_error(made, tmp_path):
     build_index([made.person(i, 24) for i in range(5)], tmp_path / "index")
-    np.save(tmp_path / "index" / "coarse.npy", np.zeros((4, 576), np.float16))
+    np.save(tmp_path / "index" / "gray.npy", np.zeros((4, 24, 24), np.float16))
     with pytest.raises(ArtifactError, match="does not hold"):
         CopyIndex.open(tmp_path / "index")
     with pytest.raises(ArtifactError):
@@ -99,15 +101,33 @@ def test_a_damaged_index_is_an_error(made, tmp_path):
 
 
 def test_the_threshold_is_exceeded_about_as_often_as_asked():
-    z = np.random.default_rng(0).exponential(0.2, 200_000) + 0.5
+    z = np.random.default_rng(0).exponential(0.05, 200_000) - 0.1
     threshold = tail_threshold(np.tanh(z[:4000]), rate=1e-3)
     assert 0.4e-3 < (np.tanh(z) > threshold).mean() < 2.5e-3
 
 
+def test_no_threshold_asks_for_more_than_true_odds_of_a_thousand():
+    long = np.tanh(np.r_[np.full(950, -2.0), np.linspace(-2.0, 0.2, 50)])
+    assert tail_threshold(long, rate=1e-3) == pytest.approx(np.tanh(np.log(1000) / LOG_ODDS))
+
+
+def test_odds_that_cannot_be_true_raise_the_threshold():
+    z = np.random.default_rng(0).exponential(0.2, 4000)  # one stranger in six has odds beyond a thousand
+    assert tail_threshold(np.tanh(z), rate=1e-3) > np.tanh(1.1)
+
+
+def test_an_index_of_an_older_version_is_refused(made, tmp_path):
+    build_index([made.person(i, 24) for i in range(5)], tmp_path / "index")
+    content = json.loads((tmp_path / "index" / "index.json").read_text())
+    (tmp_path / "index" / "index.json").write_text(json.dumps(content | {"version": 1}))
+    with pytest.raises(ArtifactError, match="older version"):
+        CopyIndex.open(tmp_path / "index")
+
+
 def test_a_person_under_two_ids_does_not_lift_the_threshold():
-    values = np.tanh(np.random.default_rng(0).normal(0.7, 0.1, 600))
+    values = np.tanh(np.random.default_rng(0).normal(-0.7, 0.1, 600))
     with_twin = np.concatenate([values, [0.97, 0.96]])
-    assert tail_threshold(with_twin) == pytest.approx(tail_threshold(values), abs=0.01)
+    assert tail_threshold(with_twin) == pytest.approx(tail_threshold(values), abs=0.02)
 
 
 def test_registration_finds_a_known_transform(made):

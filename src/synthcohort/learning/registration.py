@@ -49,14 +49,18 @@ def local_detail(x_B1SS: Tensor, fine: float, wide: float, least: float) -> Tens
     return (band / (strength + least)).clamp(-4, 4)
 
 
-def transform_bank(degrees: tuple[float, ...], scales: tuple[float, ...], corner: float) -> Tensor:
-    """Transforms [V, 2, 3] a copy may need: mirrored or not, turned, and for scales below 1 moved to each corner."""
+def transform_bank(degrees: tuple[float, ...], scales: tuple[float, ...], corner: float, moved: bool = False) -> Tensor:
+    """Transforms [V, 2, 3] a copy may need: mirrored or not, turned, and moved to each corner.
+
+    Those of scale 1 are moved only when `moved` says so.
+    """
     transforms = []
     for mirror in (1.0, -1.0):
         for angle in degrees:
             for scale in scales:
                 cos, sin = math.cos(math.radians(angle)) / scale, math.sin(math.radians(angle)) / scale
-                shifts = [(x, y) for x in (-corner, corner) for y in (-corner, corner)] if scale < 1 else [(0.0, 0.0)]
+                corners = [(x, y) for x in (-corner, corner) for y in (-corner, corner)]
+                shifts = corners if scale < 1 or moved else [(0.0, 0.0)]
                 for x, y in shifts:
                     transforms.append([[mirror * cos, -mirror * sin, mirror * x], [sin, cos, y]])
     return torch.tensor(transforms)
