@@ -2,7 +2,7 @@
 
     python benchmarks/membership.py --real COHORT --synthetic COHORT… [--run RUN] --cache DIR [--members N]
 
-Prints one JSON object. Features are kept in --cache, so a second call takes minutes less.
+Prints JSON objects. Features are kept in --cache, so a second call takes minutes less.
 """
 
 import argparse
@@ -25,8 +25,7 @@ from synthcohort.evaluation.membership_verdict import Attacks, judge
 from synthcohort.evaluation.spaces import SPACES, planted_images, range_of
 from synthcohort.metrics.intervals import clopper_pearson
 
-RESAMPLES = 40
-SHARES = (0.0, 0.01, 0.1, 0.25, 0.5, 1.0)
+RESAMPLES = {0.0: 40, 0.01: 40, 0.25: 10, 0.5: 10, 1.0: 10}  # of each share of copies
 EACH = 50  # changed copies of each kind in the pool
 
 
@@ -81,7 +80,7 @@ def resampled(seen: Seen, share: float) -> dict[str, Any]:
     thresholds = load_policy("open").thresholds.membership
     verdicts, p_values, held, areas = Counter(), [], Counter(), []
     everyone = np.arange(len(seen.members))
-    for number in range(RESAMPLES):
+    for number in range(RESAMPLES[share]):
         offered, rest = halves(seen, number)
         draw = rng("copies", number, str(share))
         count = round(share * len(offered))
@@ -101,7 +100,7 @@ def resampled(seen: Seen, share: float) -> dict[str, Any]:
     names = [s["encoder"] for s in found]
     return {
         "verdicts": verdicts,
-        "fails": [verdicts["fail"], RESAMPLES, *clopper_pearson(verdicts["fail"], RESAMPLES)],
+        "fails": [verdicts["fail"], number + 1, *clopper_pearson(verdicts["fail"], number + 1)],
         "p_values": {
             "below_0.05": int((np.array(p_values) <= 0.05).sum()),
             "uniform": float(stats.kstest(p_values, "uniform").pvalue),
@@ -133,8 +132,7 @@ def main() -> None:
     seen = Seen(Cohort.open(args.real), args.members, args.cache)
     if args.features_only:
         return
-    result: dict[str, Any] = {f"planted {share:.0%}": resampled(seen, share) for share in SHARES}
-    result["over-trained"] = overtrained(seen)
+    show("over-trained", overtrained(seen))
     for path in args.synthetic:
         inputs = open_inputs(args.real, path, None, args.cache)
         found = membership(
@@ -142,8 +140,13 @@ def main() -> None:
             settings=MembershipConfig(max_members=args.members), run=args.run,
         )  # fmt: skip
         areas = [[s["title"], s["value"], s["low"], s["high"]] for s in found["scores"] if "auc" in s["name"]]
-        result[path.parent.name] = {"family": found["families"]["membership"], "area": areas}
-    print(json.dumps(result, indent=1))
+        show(path.as_posix(), {"family": found["families"]["membership"], "area": areas})
+    for share in RESAMPLES:
+        show(f"planted {share:.0%}", resampled(seen, share))
+
+
+def show(name: str, content: Any) -> None:
+    print(json.dumps({name: content}, indent=1), flush=True)
 
 
 if __name__ == "__main__":

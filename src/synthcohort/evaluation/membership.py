@@ -93,8 +93,8 @@ def assign(inputs: Inputs, max_images: int, settings: MembershipConfig, seed: in
     synthetic = sample_images(inputs.synthetic, max_images, seed, "synthetic")
     seen = set(synthetic.column("pixels_digest"))
     members = inputs.real.select(split="train")
-    others, left = _unseen(inputs.real.select(split="control"), seen)
-    strangers, _ = _unseen(inputs.real.select(split="validation"), seen)
+    others, left = unseen(inputs.real.select(split="control"), seen)
+    strangers, _ = unseen(inputs.real.select(split="validation"), seen)
     note = f"{left} control patients were left out whose own images stand among the synthetic ones" if left else ""
     least = settings.least_images
     if "validation" in inputs.trained_on or len(strangers) < least:
@@ -114,8 +114,8 @@ def assign(inputs: Inputs, max_images: int, settings: MembershipConfig, seed: in
     return Roles(members, others, strangers, synthetic, note)
 
 
-def _unseen(view: Cohort, seen: set[str]) -> tuple[Cohort, int]:
-    """Without the patients one of whose images is, pixel by pixel, among the synthetic ones; and how many those are."""
+def unseen(view: Cohort, seen: set[str]) -> tuple[Cohort, int]:
+    """The view without patients one of whose images is, pixel by pixel, a synthetic one; and how many those are."""
     owners = patients(view)
     met = {owner for owner, digest in zip(owners, view.column("pixels_digest"), strict=True) if digest in seen}
     kept = np.array([owner not in met for owner in owners], bool)
