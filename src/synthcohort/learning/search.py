@@ -171,6 +171,11 @@ def _describe(gray: np.ndarray, folder: Path) -> Projection:
     return projection
 
 
+def _fitted_on(count: int) -> np.ndarray:
+    """All training images in the order in which the score takes them."""
+    return rng("copy score, images", count).permutation(count)
+
+
 @torch.no_grad()
 def _fit_score(index: "CopyIndex", owners: np.ndarray) -> dict[str, Any] | None:
     """The logistic score, fitted to planted copies and to strangers among the training images; None: too few."""
@@ -178,7 +183,7 @@ def _fit_score(index: "CopyIndex", owners: np.ndarray) -> dict[str, Any] | None:
     if count < LEAST_FITTED or len(np.unique(owners)) < LEAST_FITTED:
         return None
     generator = rng("copy score", count)
-    chosen, others = (generator.permutation(count)[:FITTED_ON] for _ in range(2))
+    chosen, others = _fitted_on(count)[:FITTED_ON], generator.permutation(count)[:FITTED_ON]
     copies, strangers = [], []
     with progress(2 * len(chosen), "copy detector") as advance:
         for rows in _blocks(len(chosen), BLOCK):
@@ -206,13 +211,14 @@ def _calibrated(
         held = index.query(validation, description="copy threshold").similarity
     if known and len(np.unique(owners)) > 1 and len(held) < ENOUGH_STRANGERS:
         count = min(len(index), ENOUGH_STRANGERS - len(held))
-        chosen = np.sort(rng("copy threshold", len(index)).permutation(len(index))[:count])
+        order = _fitted_on(len(index))  # those that the score was not fitted to come first
+        chosen = np.sort(np.concatenate([order[FITTED_ON:], order[:FITTED_ON]])[:count])
         images = [index.gray[i].astype(np.float32) for i in chosen]
         own = index.query(images, owners, owners[chosen], description="copy threshold").similarity
     strangers = np.concatenate([held, own])
     enough = len(strangers) >= LEAST_STRANGERS
     threshold = tail_threshold(strangers, rate) if enough else UNCALIBRATED
-    # `images` and `above` are of the held-out ones: the score was fitted to training images.
+    # `images` and `above` are of the held-out ones, `strangers` of all: the score was fitted to some training images.
     counted, source = (held, "validation against train") if len(held) else (own, "train against other groups of train")
     calibration = {
         "source": source if enough else "none",
@@ -222,6 +228,8 @@ def _calibrated(
         "largest": float(strangers.max()) if len(strangers) else None,
         "median": float(np.median(strangers)) if len(strangers) else None,
         "above": int((counted > threshold).sum()) if enough else None,
+        "strangers": len(strangers),
+        "strangers_above": int((strangers > threshold).sum()) if enough else None,
     }
     return {"threshold": threshold, "calibration": calibration}
 
