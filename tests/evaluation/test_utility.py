@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from synthcohort.core.cohort import Cohort, LabelColumn
+from synthcohort.evaluation import learners
 from synthcohort.evaluation import utility as module
 from synthcohort.evaluation.config import EvaluateConfig, UtilityConfig
 from synthcohort.evaluation.utility import _by_owner, _draws, utility
@@ -43,7 +44,7 @@ def test_images_of_the_same_distribution_teach_about_as_much(scored):
 
 def test_a_second_call_fits_nothing_and_says_the_same(cohorts, scored, monkeypatch):
     scores, cache = scored
-    monkeypatch.setattr(module, "fit_classifier", None)
+    monkeypatch.setattr(learners, "fit_classifier", None)
     assert utility(*cohorts, CONFIG, cache, seed=0) == scores
 
 
@@ -82,7 +83,7 @@ def as_nominal(cohort, label):
 
 def test_nominal_labels_are_scored_without_order(toys, tmp_path, monkeypatch):
     label = LabelColumn("grade", "nominal", ("0", "1", "2"))
-    monkeypatch.setattr(module, "_fitted", lambda task, *rest: np.eye(3)[task.classes(task.test)] * 0.8 + 0.1)
+    monkeypatch.setattr(module, "_said", lambda task, *rest: np.eye(3)[task.classes(task.test)] * 0.8 + 0.1)
     ordinal = toys.cohort(tmp_path / "r", num=70), toys.cohort(tmp_path / "m", "synthetic", num=40)
     real, made = (as_nominal(cohort, label) for cohort in ordinal)
     scores = utility(real, made, CONFIG, tmp_path / "cache", seed=0)

@@ -12,38 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from synthcohort.core.cohort import Cohort, LabelColumn
-from synthcohort.core.config import to_mapping
-from synthcohort.core.files import atomic_path, digest_json
+from synthcohort.core.cohort import Cohort
 from synthcohort.core.seeds import rng
 from synthcohort.evaluation.config import EvaluateConfig
 from synthcohort.evaluation.entries import entry
 from synthcohort.evaluation.inputs import patients
-from synthcohort.evaluation.steps import code_digest
-from synthcohort.imaging.intensity import ValueRange, value_range_of
-from synthcohort.learning.fit import FitConfig, fit_classifier
+from synthcohort.evaluation.learners import Task, arms_of, network_config, network_says, open_task, sample_rows
 from synthcohort.metrics.classification import accuracy_of, auroc, kappa_of, macro_recall_of, recalls_of
 from synthcohort.metrics.intervals import Score, bootstrap, bootstrap_interval, group_index
 
 LEAST_IN_CLASS = 5  # test images of a class; with fewer its recall means nothing
 AUROC_RESAMPLES = 200
 SIDES = ("real", "synthetic")
-
-
-@dataclass(frozen=True)
-class Task:
-    """One label to learn: the images that have it, and the test patients the learners are scored on."""
-
-    label: LabelColumn
-    train: Cohort
-    synthetic: Cohort
-    test: Cohort
-    values: ValueRange
-
-    def classes(self, view: Cohort) -> np.ndarray:
-        """Position of each image's label among the label's values: [N] int64."""
-        place = {value: number for number, value in enumerate(self.label.values)}
-        return np.array([place[value] for value in view.column(self.label.name)], np.int64)
 
 
 @dataclass(frozen=True)
@@ -81,71 +61,25 @@ def utility(real: Cohort, synthetic: Cohort, config: EvaluateConfig, cache: Path
 
     Each fit is kept in `cache`; a killed evaluation goes on with the next one.
     """
-    task = _task(real, synthetic, config.label)
-    chosen = {number: _sample(task, config.utility.images, seed, number) for number in range(config.utility.seeds)}
+    task = open_task(real, synthetic, config.label)
+    chosen = {number: sample_rows(task, config.utility.images, seed, number) for number in range(config.utility.seeds)}
     if any(len(np.unique(task.classes(task.synthetic)[item["synthetic"]])) < 2 for item in chosen.values()):
         return [_impossible(task)]
     probabilities = {
-        side: np.stack([_fitted(task, side, chosen[n][side], config, cache, seed, n) for n in chosen]) for side in SIDES
+        side: np.stack([_said(task, side, chosen[n], config, cache, seed, n) for n in chosen]) for side in SIDES
     }
     truth, owners = task.classes(task.test), patients(task.test)
     draws = _draws(probabilities, truth, owners, config.bootstrap, seed)
     return _entries(task, Results(probabilities, truth, owners, draws), chosen[0], config)
 
 
-def _task(real: Cohort, synthetic: Cohort, label_name: str | None) -> Task:
-    usable = [label for label in real.labels.values() if label.kind in ("nominal", "ordinal")]
-    label = next(item for item in usable if label_name in (None, item.name))
-
-    def labeled(view: Cohort) -> Cohort:
-        values = view.column(label.name)
-        return view.select(indices=[i for i, value in enumerate(values) if value in label.values])
-
-    train = labeled(real.select(split="train"))
-    values = value_range_of(real.image(0).dtype, real.column("bits_stored"))
-    return Task(label, train, labeled(synthetic), labeled(real.select(split="test")), values)
-
-
-def _sample(task: Task, most: int, seed: int, number: int) -> dict[str, np.ndarray]:
-    """Positions to train on: real images by whole patients, and synthetic ones with the same number of each class.
-
-    A class of which there are too few synthetic images is short on that side; nothing takes its place.
-    """
-    generator = rng("utility", seed, "sample", number)
-    count = min(most, len(task.train), len(task.synthetic))
-    owners = group_index(patients(task.train))
-    rank = generator.permutation(int(owners.max()) + 1)
-    real = np.sort(np.argsort(rank[owners], kind="stable")[:count])
-    wanted = np.bincount(task.classes(task.train)[real], minlength=len(task.label.values))
-    classes = task.classes(task.synthetic)
-    parts = [generator.permutation(np.flatnonzero(classes == c))[: wanted[c]] for c in range(len(wanted))]
-    return {"real": real, "synthetic": np.sort(np.concatenate(parts))}
-
-
-def _fitted(
-    task: Task, side: str, chosen: np.ndarray, config: EvaluateConfig, cache: Path, seed: int, number: int
+def _said(
+    task: Task, side: str, chosen: dict[str, np.ndarray], config: EvaluateConfig, cache: Path, seed: int, number: int
 ) -> np.ndarray:
-    """Probabilities of the test images [N, K] after one fit, kept under everything they depend on."""
-    view = (task.train if side == "real" else task.synthetic).select(indices=chosen)
-    fit = FitConfig(steps=config.utility.steps, batch=config.utility.batch)
-    classes, num = task.classes(view), len(task.label.values)
-    content = {
-        "train": view.pixels_digest, "classes": classes.tolist(), "test": task.test.pixels_digest, "num": num,
-        "fit": to_mapping(fit), "seed": [seed, number], "code": code_digest(),
-    }  # fmt: skip
-    path = Path(cache) / f"utility-{digest_json(content).partition(':')[2][:24]}.npy"
-    try:
-        kept = np.load(path, allow_pickle=False)
-        if kept.shape == (len(task.test), num):
-            return kept
-    except (OSError, ValueError):
-        pass  # absent or damaged: made below
+    """Probabilities of the test images [N, K] after one fit."""
+    fit = network_config("residual", config.utility.steps, config.utility.batch)
     words = f"fit {number + 1} of {config.utility.seeds} on {side} images"
-    classifier = fit_classifier(view, classes, num, fit, seed + number, task.values, words)
-    result = classifier.probabilities(task.test)
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, result, allow_pickle=False)
-    return result
+    return network_says(task, arms_of(chosen)[side], fit, cache, seed, number, words)
 
 
 def _by_owner(probabilities: np.ndarray, truth: np.ndarray, index: np.ndarray) -> np.ndarray:
