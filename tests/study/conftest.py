@@ -1,11 +1,10 @@
 """Small cohorts of knees that never were, and a study in the hands of readers, in this process."""
 
 import re
-import time
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
@@ -112,14 +111,24 @@ def cohorts(tmp_path_factory) -> tuple[Path, Path]:
     return folder / "real", folder / "synthetic"
 
 
+@pytest.fixture(scope="session")
+def whole(cohorts, tmp_path_factory) -> Path:
+    """A study that nobody has opened."""
+    folder = tmp_path_factory.mktemp("whole") / "study"
+    create(cohorts[1], folder, DESIGN, cohorts[0])
+    return folder
+
+
 @pytest.fixture
-def make(cohorts, tmp_path) -> Iterator[Callable[..., Served]]:
+def make(cohorts, whole, tmp_path) -> Iterator[Callable[..., Served]]:
     made: list[Served] = []
 
     def make(design: Design = DESIGN, limits: Limits | None = None, **settings) -> Served:
         folder = tmp_path / f"study{len(made)}"
-        real = None if design.teaching else cohorts[0]
-        create(cohorts[1], folder, design, real, **settings)
+        if design is DESIGN and not settings:
+            shutil.copytree(whole, folder)
+        else:
+            create(cohorts[1], folder, design, None if design.teaching else cohorts[0], **settings)
         made.append(Served(folder, limits, settings.get("database")))
         return made[-1]
 
@@ -148,6 +157,3 @@ def tools():
         design, form, Served = DESIGN, FORM, Served
 
     return Tools
-
-
-_ = (np, time)

@@ -57,13 +57,8 @@ def begin_session(store: Store, person: str, now: float) -> str:
     value = secrets.token_urlsafe(32)
     with store.writing() as write:
         write.run("DELETE FROM sessions WHERE ends < ?", now)
-        write.add(
-            "sessions",
-            session=_digest(value),
-            person=person,
-            csrf=secrets.token_urlsafe(24),
-            ends=now + SESSION_SECONDS,
-        )
+        row = {"session": _digest(value), "person": person, "csrf": secrets.token_urlsafe(24)}
+        write.add("sessions", **row, ends=now + SESSION_SECONDS)
         note(write, now, person, "session begun")
     return value
 
@@ -104,6 +99,11 @@ def _digest(value: str) -> str:
     return hashlib.sha256(value.encode()).hexdigest()
 
 
+# at once, and a minute; a whole course may share one address
+RATES = {"join": (40, 60.0), "page": (200, 600.0), "image": (400, 1200.0), "write": (200, 600.0)}
+MOST_CLIENTS = 10_000
+
+
 @dataclass
 class _Bucket:
     left: float
@@ -113,22 +113,19 @@ class _Bucket:
 class Limits:
     """How often a client may do a kind of thing: `burst` at once, then `per_minute`."""
 
-    KINDS = {"join": (10, 10.0), "page": (120, 240.0), "image": (120, 240.0), "write": (60, 120.0)}
-    MOST = 10_000  # clients remembered
-
     def __init__(self, clock: Callable[[], float] = time.monotonic, scale: float = 1.0):
         self._clock, self._scale = clock, scale
         self._buckets: OrderedDict[tuple[str, str], _Bucket] = OrderedDict()
         self._lock = threading.Lock()
 
     def allows(self, kind: str, client: str) -> bool:
-        burst, per_minute = (value * self._scale for value in self.KINDS[kind])
+        burst, per_minute = (value * self._scale for value in RATES[kind])
         now = self._clock()
         with self._lock:
             bucket = self._buckets.pop((kind, client), None) or _Bucket(burst, now)
             left = min(burst, bucket.left + (now - bucket.at) * per_minute / 60)
             allowed = left >= 1
             self._buckets[kind, client] = _Bucket(left - 1 if allowed else left, now)
-            if len(self._buckets) > self.MOST:
+            if len(self._buckets) > MOST_CLIENTS:
                 self._buckets.popitem(last=False)
         return allowed

@@ -93,8 +93,8 @@ def _only_learner(person: Person) -> None:
 
 
 def _page(
-    study: Study, person: Person, item: dict[str, Any], done: int, chosen: dict[str, str] | None = None, problem: str = "",
-    truth: str | None = None,
+    study: Study, person: Person, item: dict[str, Any], done: int, chosen: dict[str, str] | None = None,
+    problem: str = "", truth: str | None = None,
 ) -> str:  # fmt: skip
     phase = study.phases[item["phase"]]
     total = max(10, 10 * (done // 10 + 1))  # rounds of ten

@@ -19,8 +19,8 @@ def serve(
 
         from synthcohort.study.server import make_app
     except ImportError:
-        raise InputError(Problem("study serve", "needs FastAPI and uvicorn", remedy="pip install 'synthcohort[study]'")) \
-            from None  # fmt: skip
+        problem = Problem("study serve", "needs FastAPI and uvicorn", remedy="pip install 'synthcohort[study]'")
+        raise InputError(problem) from None
     store = open_store(folder, database)
     facts = store.meta()
     if host not in ("127.0.0.1", "::1", "localhost") and not (proxy or certificate):

@@ -1,0 +1,203 @@
+"""What is tried against a study, and refused."""
+
+import pytest
+
+from synthcohort.study import reading
+from synthcohort.study.access import Limits, invitation, replace_link, who_is_invited
+from synthcohort.study.guard import MOST_BODY
+
+
+@pytest.fixture
+def at_work(served, tools):
+    """anna has begun, bert too; anna's browser and page, and an item of bert's that is open."""
+    pages = {}
+    for person in ("anna-code", "bert-code"):
+        client = served.browser(person)
+        page = tools.press(client, client.get("/").text)
+        pages[person] = (client, tools.press(client, page.text))
+    client, page = pages["anna-code"]
+    return client, page.text, tools.item_on(pages["bert-code"][1].text)
+
+
+def test_another_readers_case_does_not_exist(served, tools, at_work):
+    client, page, others = at_work
+    for path in (f"/image/{others}/a", f"/feedback/{others}"):
+        assert client.get(path).status_code == 404
+    done = tools.press(client, page, f"/answer/{others}", answer="1", confidence="1", revision="0")
+    assert done.status_code == 404
+    assert reading.answers_of(served.store, others) == []
+
+
+@pytest.mark.parametrize("path", ["/", "/back", "/overview", "/image/x/a", "/feedback/x"])
+@pytest.mark.parametrize("cookie", [None, "", "forged", "a" * 43, "x" * 5000, "' OR 1=1 --"])
+def test_without_a_session_there_is_nothing(served, path, cookie):
+    client = served.browser()
+    headers = {} if cookie is None else {"cookie": f"reading_session={cookie}"}
+    assert client.get(path, headers=headers).status_code == 401
+
+
+def test_a_session_ends_by_leaving_and_by_time(served, tools):
+    client = served.browser("anna-code")
+    page = client.get("/").text
+    stolen = client.cookies["reading_session"]
+    tools.press(client, page, "/leave")
+    other = served.browser()
+    assert other.get("/", headers={"cookie": f"reading_session={stolen}"}).status_code == 401
+    client = served.browser("anna-code")
+    served.clock.now += 13 * 3600
+    assert client.get("/").status_code == 401
+
+
+def test_forms_need_the_sessions_token(served, tools, at_work):
+    client, page, _ = at_work
+    item, bert = tools.item_on(page), served.browser("bert-code")
+    foreign = tools.csrf(bert.get("/").text)
+    fields = {"answer": "1", "confidence": "1", "revision": "0"}
+    for token in ("", "x", foreign):
+        assert client.post(f"/answer/{item}", data={**fields, "csrf": token}).status_code == 403
+    sent = {**fields, "csrf": tools.csrf(page)}
+    crossed = client.post(f"/answer/{item}", data=sent, headers={"sec-fetch-site": "cross-site"})
+    assert crossed.status_code == 403
+    assert client.post(f"/answer/{item}", json=sent).status_code == 415
+    assert reading.answers_of(served.store, item) == []
+    assert served.store.one("SELECT COUNT(*) AS n FROM events WHERE detail = 'forged form'")["n"] == 3
+
+
+def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(served, tools):
+    client = served.browser()
+    link = f"/join/{invitation(served.secret, 'anna-code', 0)}"
+    for base, secure in (("http://localhost", False), ("https://localhost", True)):
+        said = client.post(base + link, headers=tools.form, content="", follow_redirects=False).headers
+        cookie = said["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert ("; secure" in cookie) == secure
+        assert ("strict-transport-security" in said) == secure
+
+
+def test_links_cannot_be_guessed_and_can_be_replaced(served):
+    token = invitation(served.secret, "anna-code", 0)
+    assert who_is_invited(served.store, served.secret, token) == ("anna-code", "reader")
+    for wrong in ("", "a", token[:-1], token + "a", token.upper(), invitation("00" * 32, "anna-code", 0)):
+        assert who_is_invited(served.store, served.secret, wrong) is None
+    client = served.browser("anna-code")
+    assert client.get("/").status_code == 200
+    replace_link(served.store, "anna-code", 0.0, "owner")
+    assert client.get("/").status_code == 401
+    assert served.browser().get(f"/join/{token}").status_code == 404
+
+
+def test_a_link_is_not_used_up_by_a_scanner_that_follows_it(served):
+    client = served.browser()
+    page = client.get(f"/join/{invitation(served.secret, 'anna-code', 0)}")
+    assert page.status_code == 200
+    assert "set-cookie" not in page.headers
+    assert served.store.rows("SELECT * FROM sessions") == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../study.db", "/static/%2e%2e/%2e%2e/study.db", "/static/style.css%00.html", "/static//etc/passwd",
+        "/image/..%2f..%2fstudy.db/a", "/../../etc/passwd", "/images/x", "/study.db", "/invitations.txt", "/design.json",
+        "/openapi.json", "/docs", "/redoc", "/static/layout.html", "/image/x/..", "/.git/config",
+    ],
+)  # fmt: skip
+def test_paths_lead_nowhere(at_work, path):
+    client, _, _ = at_work
+    answer = client.get(path)
+    assert answer.status_code in (400, 404)
+    assert b"SQLite format" not in answer.content
+
+
+def test_what_is_too_large_is_refused(served, tools, at_work):
+    client, page, _ = at_work
+    item = tools.item_on(page)
+    large = client.post(f"/answer/{item}", headers=tools.form, content=b"a=" + b"x" * MOST_BODY)
+    assert large.status_code == 413
+
+    def pieces():
+        for _ in range(40):
+            yield b"x" * 1000
+
+    assert client.post(f"/answer/{item}", headers=tools.form, content=pieces()).status_code == 413
+    assert client.get("/?" + "q" * 400).status_code == 414
+    many = "&".join(f"f{i}=1" for i in range(50))
+    assert client.post(f"/answer/{item}", headers=tools.form, content=many).status_code == 400
+    assert client.post(f"/answer/{item}", headers=tools.form, content="csrf=a&csrf=b").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "value", ["-5", "1e9", "9" * 30, "NaN", "٣", "<script>alert(1)</script>", "'; DROP TABLE answers"]
+)
+def test_odd_values_are_harmless(served, tools, at_work, value):
+    client, page, _ = at_work
+    item = tools.item_on(page)
+    done = tools.press(client, page, f"/answer/{item}", answer="1", confidence="1", revision="0", active_ms=value)
+    assert done.status_code == 200
+    assert 0 <= reading.answers_of(served.store, item)[0]["active_ms"] <= 3_600_000
+    strange = tools.press(client, page, f"/answer/{item}", answer=value, confidence="1", revision=value)
+    assert strange.status_code in (409, 422)
+    assert "<script>alert" not in strange.text
+
+
+def test_too_often_is_refused_and_the_others_go_on(make):
+    served = make(limits=Limits(scale=0.1))
+    client = served.browser()
+    found = [client.get("/join/guess").status_code for _ in range(8)]
+    assert found[:3] == [404, 404, 404]
+    assert found[-1] == 429
+    assert client.get("/").status_code == 401  # pages have a limit of their own
+
+
+def test_every_answer_carries_the_policy(served, at_work):
+    client, _, _ = at_work
+    for path in ("/", "/static/viewer.js", "/nothing", "/join/x"):
+        said = client.get(path).headers
+        assert said["content-security-policy"].startswith("default-src 'none'")
+        assert "unsafe" not in said["content-security-policy"]
+        assert said["x-content-type-options"] == "nosniff"
+        assert "server" not in said
+    page = client.get("/").text
+    assert " style=" not in page
+    assert "onclick" not in page
+    assert page.count("<script") == page.count('<script src="/static/')
+
+
+def test_roles(served, tools):
+    reader, watcher, owner = (served.browser(name) for name in ("anna-code", "watcher", "owner"))
+    assert reader.get("/overview").status_code == 404
+    seen = watcher.get("/overview")
+    assert seen.status_code == 200
+    assert "/join/" not in seen.text
+    assert "Close the study" not in seen.text
+    tried = tools.press(watcher, seen.text, "/overview/close", sure="yes")
+    assert tried.status_code == 404
+    assert tools.press(watcher, seen.text, "/overview/link", person="anna-code").status_code == 404
+    page = owner.get("/overview").text
+    assert page.count("/join/") == 3
+    assert tools.press(owner, page, "/overview/link", person="owner").status_code == 404
+    assert tools.press(owner, page, "/overview/link", person="nobody").status_code == 404
+    assert tools.press(owner, page, "/overview/close").status_code == 400
+    assert not reading.is_closed(served.store)
+    assert tools.press(owner, page, "/overview/close", sure="yes").status_code == 200
+    assert "closed" in reader.get("/").text
+
+
+def test_nobody_sees_the_key_before_the_end(served, tools):
+    """No page of anybody names an image of the cohorts, nor its origin, while the study is open."""
+    ids = [row["image_id"] for row in served.store.rows("SELECT image_id FROM images")]
+    for name in ("anna-code", "watcher", "owner"):
+        client = served.browser(name)
+        text = client.get("/").text
+        assert not any(image_id in text for image_id in ids)
+        assert "accuracy" not in text.lower()
+
+
+def test_after_the_end_nothing_is_taken(served, tools, at_work):
+    client, page, _ = at_work
+    item = tools.item_on(page)
+    reading.reach(served.store, "owner", "closed", 0.0)
+    done = tools.press(client, page, f"/answer/{item}", answer="1", confidence="1", revision="0")
+    assert "closed" in done.text
+    assert reading.answers_of(served.store, item) == []
