@@ -1,11 +1,14 @@
 """Training states on disk: the newest whole one counts."""
 
+import errno
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from synthcohort.core.errors import ArtifactError
+from synthcohort.models import checkpoint
 from synthcohort.models.checkpoint import load_checkpoint, load_tensors, save_checkpoint, save_tensors
 
 
@@ -43,3 +46,25 @@ def test_a_damaged_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0not json")
     with pytest.raises(ArtifactError, match="cannot be read"):
         load_tensors(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [("I/O error: No space left on device (os error 28)", errno.ENOSPC), ("no such name", None)],
+)
+def test_a_full_disk_is_told_by_its_number_and_leaves_the_old_file(
+    words: str, number: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "x.safetensors"
+    save_tensors(file, {"a": torch.zeros(1)})
+
+    def fail(*given: object) -> None:
+        raise SafetensorError(f"Error while serializing: {words}")
+
+    monkeypatch.setattr(checkpoint, "save_file", fail)
+    with pytest.raises(OSError if number else SafetensorError) as caught:
+        save_tensors(file, {"a": torch.ones(1)})
+    if number:
+        assert (caught.value.errno, caught.value.filename) == (number, str(file))
+    assert load_tensors(file)["a"] == 0
+    assert list(tmp_path.iterdir()) == [file]

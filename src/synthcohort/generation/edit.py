@@ -2,7 +2,8 @@
 
 Words: a *subject* is the image that is edited, drawn from a seed or read from a file; its *state* is it at the noise
 level from which it is drawn again, on the path that leads to it under the old condition. Everything works on the
-network's images, [1, C, H, W] in about [-1, 1]; images go one by one, since other sizes of a batch round differently.
+network's images, [1, C, H, W] in about [-1, 1], or latents; images go one by one, since other sizes of a batch round
+differently. What an autoencoder loses of a subject is not part of an edit: it is put back, or taken from the original.
 """
 
 from collections.abc import Mapping, Sequence
@@ -74,6 +75,14 @@ class Edit:
     mask: np.ndarray | None = None  # [rows, columns] float32 in [0, 1]; None: everywhere
 
 
+@dataclass(frozen=True)
+class Region:
+    """Where an image may change, in [0, 1]: by pixel [1, 1, rows, columns], and on the network's grid."""
+
+    pixels: Tensor
+    grid: Tensor
+
+
 class Subject:
     """An image to edit under the condition it was drawn with, or that describes it."""
 
@@ -134,10 +143,11 @@ def change(
     edits = []
     for said in conditions:
         condition = subject.generator.condition([said]).to(subject.generator.device)
-        soft = _local_mask(subject, condition, config) if given is None and config.local else given
+        region = _local_mask(subject, condition, config) if given is None and config.local else given
         after = _solve(subject, condition, state, sigmas)
         difference = after - before
-        edits.append(_edit(subject, said, subject.unit + (difference if soft is None else soft * difference), soft))
+        x = subject.unit + (difference if region is None else region.grid * difference)
+        edits.append(_edit(subject, said, x, region))
     return edits
 
 
@@ -175,13 +185,13 @@ def redraw(
     condition = subject.generator.condition([said]).to(subject.generator.device)
     noise = subject.noise("variation", variation)
     denoiser, sampler = _guide(subject.generator, condition), subject.generator.sampling.solve
-    if mask is None:
-        sigmas = _sigmas(subject, config.strength)
-        return _edit(subject, said, rework(denoiser, subject.unit, noise, sigmas, condition, sampler))
-    soft = _soft(subject, mask, config.feather)
     sigmas = _sigmas(subject, config.strength)
-    x = inpaint(denoiser, subject.unit, soft, noise, sigmas, condition, sampler, config.iterations)
-    return _edit(subject, said, x, soft)
+    if mask is None:
+        x = rework(denoiser, subject.unit, noise, sigmas, condition, sampler)
+        return _edit(subject, said, x, anew=True)
+    region = _soft(subject, mask, config.feather)
+    x = inpaint(denoiser, subject.unit, region.grid, noise, sigmas, condition, sampler, config.iterations)
+    return _edit(subject, said, x, region, anew=True)
 
 
 def _sigmas(subject: Subject, strength: float) -> Tensor:
@@ -213,33 +223,48 @@ def _guide(generator: Generator, condition: Condition) -> Denoiser:
     return generator.sampling.guide(generator.denoiser, generator.null_of(condition), generator.lacking(condition))
 
 
-def _local_mask(subject: Subject, condition: Condition, config: EditConfig) -> Tensor:
+def _local_mask(subject: Subject, condition: Condition, config: EditConfig) -> Region:
     """Where the two conditions' predictions differ, under noise as large as the image's own spread."""
     noises = [subject.noise("probe", number) for number in range(config.probes)]
     sigma = 2 * subject.generator.spec.sigma_data
     difference = difference_map(subject.generator.denoiser, subject.unit, noises, sigma, subject.condition, condition)
     side = min(difference.shape[-2:])
-    return feather(difference_mask(difference, side / 32, config.threshold), config.feather)
+    width = config.feather * side // min(subject.spec.size)
+    grid = feather(difference_mask(difference, side / 32, config.threshold), width)
+    if grid.shape[-2:] == subject.spec.size:
+        return Region(grid, grid)
+    return Region(F.interpolate(grid, subject.spec.size, mode="bilinear", align_corners=False), grid)
 
 
-def _soft(subject: Subject, mask: np.ndarray, pixels: int) -> Tensor:
-    """A user's mask on the network's grid with a soft edge; InputError when it is of another size or empty."""
+def _soft(subject: Subject, mask: np.ndarray, pixels: int) -> Region:
+    """A user's mask with a soft edge; InputError when it is of another size or empty."""
     if mask.shape != subject.spec.size:
         found = " x ".join(map(str, mask.shape))
         raise InputError(Problem("mask", f"is {found} pixels", f"{_shape(subject.spec)}, as the image"))
     if not mask.any():
         raise InputError(Problem("mask", "is empty: no pixel may change", "at least one pixel that is not 0"))
     binary = torch.from_numpy(mask.astype(np.float32))[None, None].to(subject.generator.device)
-    return F.adaptive_max_pool2d(feather(binary, pixels), subject.unit.shape[-2:])
+    soft = feather(binary, pixels)
+    return Region(soft, F.adaptive_max_pool2d(soft, subject.unit.shape[-2:]))
 
 
-def _edit(subject: Subject, said: dict[str, Any], x: Tensor, soft: Tensor | None = None) -> Edit:
-    """Back to integers; what a mask holds is taken from the original, whatever rounding would make of it."""
-    spec = subject.generator.image_of(said)
-    pixels = subject.generator.from_unit(x[0].float().cpu(), spec)
-    if soft is None:
+def _edit(subject: Subject, said: dict[str, Any], x: Tensor, region: Region | None = None, anew: bool = False) -> Edit:
+    """Back to integers; what a region holds is taken from the original, whatever rounding would make of it.
+
+    `anew` says that x was drawn, and is not the subject with a difference added.
+    """
+    generator = subject.generator
+    spec, made = generator.image_of(said), generator.decoded(x[0])
+    if generator.autoencoder is not None:
+        original = generator.unit_pixels(subject.pixels, subject.spec)
+        if not anew:
+            made = original + (made - generator.decoded(subject.unit[0]))
+        if region is not None:  # the grid is coarser than the region, and decoding looks beyond it
+            made = original + region.pixels[0].cpu() * (made - original)
+    pixels = generator.integers(made, spec)
+    if region is None:
         return Edit(subject.pixels, pixels, said)
-    mask = F.interpolate(soft, subject.spec.size, mode="nearest")[0, 0].cpu().numpy()
+    mask = region.pixels[0, 0].cpu().numpy()
     keep = mask == 0
     pixels[keep] = subject.pixels[keep]
     return Edit(subject.pixels, pixels, said, mask)

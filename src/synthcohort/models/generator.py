@@ -199,30 +199,45 @@ class Generator:
         unit = self.sampling.sample(self.denoiser, noise.to(self.device), full, self.null_of(full), self.lacking(full))
         return unit[: len(seeds)].float().cpu()
 
-    @torch.inference_mode()
     def from_unit(self, x: Tensor, image: ImageSpec) -> np.ndarray:
-        """One image [C, *grid] of the network as [rows, columns] or [rows, columns, 3] integers.
+        """One image [C, *grid] of the network as [rows, columns] or [rows, columns, 3] integers."""
+        return self.integers(self.decoded(x), image)
+
+    def to_unit(self, pixels: np.ndarray, image: ImageSpec) -> Tensor:
+        """The way back: integers to float32 [C, *grid], which are pixels in [-1, 1], or the mean of the latents."""
+        return self.encoded(self.unit_pixels(pixels, image))
+
+    @torch.no_grad()
+    def decoded(self, x: Tensor) -> Tensor:
+        """One image [C, *grid] of the network as pixels [C, rows, columns] in about [-1, 1], on the CPU.
 
         Latents are decoded one image at a time, so that neighbors in a batch do not matter.
         """
-        if self.autoencoder is not None:
-            x = self.autoencoder.images(x[None].to(self.device))[0].cpu()
-        if image.channels == 1 and x.shape[0] > 1:
-            x = x.mean(0, keepdim=True)
-        pixels = from_unit(x.numpy(), image.value_range, image.dtype)
-        return pixels[0] if image.channels == 1 else np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
+        if self.autoencoder is None:
+            return x.float().cpu()
+        return self.autoencoder.images(x[None].to(self.device))[0].cpu()
 
     @torch.no_grad()
-    def to_unit(self, pixels: np.ndarray, image: ImageSpec) -> Tensor:
-        """The way back: integers to float32 [C, *grid], which are in [-1, 1], or the mean of the latents."""
+    def encoded(self, pixels: Tensor) -> Tensor:
+        """The way back: such pixels as they are, or the mean of their latents."""
+        if self.autoencoder is None:
+            return pixels
+        mean, std = self.autoencoder.encode(pixels[None].to(self.device))
+        return self.autoencoder.latents(mean, std, torch.zeros_like(mean))[0].cpu()
+
+    def integers(self, pixels: Tensor, image: ImageSpec) -> np.ndarray:
+        """Pixels [C, rows, columns] in [-1, 1] as [rows, columns] or [rows, columns, 3] integers."""
+        if image.channels == 1 and pixels.shape[0] > 1:
+            pixels = pixels.mean(0, keepdim=True)
+        found = from_unit(pixels.numpy(), image.value_range, image.dtype)
+        return found[0] if image.channels == 1 else np.ascontiguousarray(np.moveaxis(found, 0, 2))
+
+    def unit_pixels(self, pixels: np.ndarray, image: ImageSpec) -> Tensor:
+        """The way back, with as many channels as the network or its autoencoder takes."""
         unit = torch.from_numpy(to_unit(pixels, image.value_range))
         unit = unit[None] if unit.ndim == 2 else unit.movedim(2, 0)
         channels = self.spec.channels if self.autoencoder is None else self.autoencoder.channels
-        unit = unit.expand(channels, -1, -1).contiguous() if len(unit) == 1 else unit.contiguous()
-        if self.autoencoder is None:
-            return unit
-        mean, std = self.autoencoder.encode(unit[None].to(self.device))
-        return self.autoencoder.latents(mean, std, torch.zeros_like(mean))[0].cpu()
+        return unit.expand(channels, -1, -1).contiguous() if len(unit) == 1 else unit.contiguous()
 
 
 def unit_noise(seed: int, channels: int, rows: int, columns: int) -> Tensor:

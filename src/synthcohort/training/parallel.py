@@ -10,18 +10,21 @@ the same number of processes gives the same bits again. The first process alone 
 import itertools
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from synthcohort.core.errors import ConfigError, Problem
 
 T = TypeVar("T")
+MEETING = timedelta(minutes=1)
 PATIENCE = timedelta(hours=6)  # others wait while the first process prepares data, draws samples and writes
 
 
@@ -78,18 +81,58 @@ def joined() -> Iterator[Workers]:
     count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
-    if count > 1:
-        if cuda:
-            torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
     precision, benchmark = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
     if cuda:
+        torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
     try:
-        yield Workers(rank, count, device)
+        with _group("nccl" if cuda else "gloo", rank, count) if count > 1 else nullcontext():
+            yield Workers(rank, count, device)
     finally:
         torch.set_float32_matmul_precision(precision)
         torch.backends.cudnn.benchmark = benchmark
-        if count > 1:
-            dist.destroy_process_group()
+
+
+@contextmanager
+def _group(backend: str, rank: int, count: int) -> Iterator[None]:
+    """The connections between the processes, from the moment that all are there until all are done with them.
+
+    A process that leaves resets its connections, and what another has not read yet is lost; gloo's own thread there
+    meets the reset, and an exception in that thread ends the process (SIGABRT). So all say in torchrun's store that
+    they are done, which is a connection of its own, and the first process, the one that writes, goes last.
+    """
+    store = _store()
+    # each of several trainings in one process has keys of its own: those of an earlier one name closed sockets
+    store = dist.PrefixStore(f"synthcohort/{store.add(f'joined/{rank}', 1)}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
+    try:
+        yield
+        _say(store, "done", count)
+        _wait(store, "done")
+        if rank == 0:
+            _wait(store, "left")
+    finally:
+        dist.destroy_process_group()
+    if rank != 0:
+        _say(store, "left", count - 1)
+
+
+@cache
+def _store() -> dist.Store:
+    """The store that torchrun's processes find each other by."""
+    store, _, _ = next(rendezvous("env://"))
+    return store
+
+
+def _say(store: dist.Store, name: str, count: int) -> None:
+    """Says something that so many processes say; the last of them lets those go on who wait for it."""
+    with suppress(RuntimeError):  # the store has gone with the process that held it
+        if store.add(name, 1) == count:
+            store.set(f"{name} by all", "")
+
+
+def _wait(store: dist.Store, name: str) -> None:
+    """Waits until all have said it, or for a minute: one that was killed is no reason to stay."""
+    with suppress(RuntimeError):
+        store.wait([f"{name} by all"], MEETING)

@@ -1,0 +1,254 @@
+"""What a step of adversarial training changes, the step itself, and how both go to disk and back.
+
+A step is some updates of the discriminator, each on a batch of its own, and one of the generator. Everything drawn in
+it comes from the batches' own generators, so that a state holds nothing random.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from synthcohort.core.errors import ArtifactError, Problem
+from synthcohort.core.seeds import seed_from
+from synthcohort.models.checkpoint import load_checkpoint, save_checkpoint
+from synthcohort.models.condition import Condition
+from synthcohort.models.gan_losses import LOSSES, between, squared_gradients, unit_gradients
+from synthcohort.models.gan_spec import GanSpec
+from synthcohort.training.ema import Averages
+from synthcohort.training.gan_augment import SMOOTH, adapted, draw_moves, moved
+from synthcohort.training.gan_config import GanConfig
+from synthcohort.training.joint import Batch
+from synthcohort.training.parallel import Workers
+
+
+@dataclass
+class Course:
+    """Where a training stands, beside the weights; all of it is in a checkpoint.
+
+    step          steps done that count: the weights are those after so many
+    spent         steps done, those that were taken back among them: the budget counts these
+    setbacks      times that training went back
+    pace, firm    factors of the learning rate and of the penalties, changed when training goes back
+    probability   of each change of an image
+    signs         running mean of the sign of real over drawn scores
+    """
+
+    step: int = 0
+    spent: int = 0
+    setbacks: int = 0
+    pace: float = 1.0
+    firm: float = 1.0
+    probability: float = 0.0
+    signs: float = 0.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Means over the images of a step, before it."""
+
+    discriminator: float
+    generator: float
+    penalty: float
+    gap: float  # mean score of real images over that of drawn ones
+    signs: float
+
+    @property
+    def finite(self) -> bool:
+        return math.isfinite(self.discriminator) and math.isfinite(self.generator)
+
+
+class GanState:
+    """Both networks, the generator's average, the optimizers, and the course of the training."""
+
+    def __init__(self, spec: GanSpec, config: GanConfig, seed: int, steps: int, workers: Workers | None = None) -> None:
+        self.spec, self.config, self.seed, self.steps = spec, config, seed, steps
+        self.workers = workers or Workers()
+        self.course = Course(probability=config.augment_start)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed_from("initial weights", seed))
+            self.generator = spec.build()
+            self.discriminator = spec.build_discriminator()
+            self.average = spec.build().eval().requires_grad_(False)
+        device = self.workers.device
+        self.average.load_state_dict(self.generator.state_dict())
+        self.generator, self.discriminator, self.average = (
+            self.generator.to(device), self.discriminator.to(device), self.average.to(device)
+        )  # fmt: skip
+        self.weights = dict(self.generator.named_parameters())
+        self.averages = Averages(self.weights, (config.average,))
+        for name, value in self.average.named_parameters():
+            value.data = self.averages.of[config.average][name]
+        self.optimizers = {
+            name: torch.optim.Adam(network.parameters(), lr=config.rate, betas=(0.0, config.recipe.beta2), fused=True)
+            for name, network in (("generator", self.generator), ("discriminator", self.discriminator))
+        }
+        self.gamma = config.penalty(spec.size)
+
+    @property
+    def images_seen(self) -> int:
+        return self.course.step * self.config.images_per_step
+
+    @property
+    def images_spent(self) -> int:
+        return self.course.spent * self.config.images_per_step
+
+    @property
+    def rate(self) -> float:
+        """Adam's learning rate of the next step."""
+        return self.config.rate * self.course.pace * glide(self.course.step / self.steps, self.config.recipe.rate_end)
+
+    @property
+    def penalty(self) -> float:
+        """The weight of the gradient penalties in the next step."""
+        return self.gamma * self.course.firm * glide(self.course.step / self.steps, self.config.recipe.gamma_end)
+
+    def batch_seed(self) -> int:
+        """The seed of the batches: another one after each time that training went back."""
+        return self.seed if not self.course.setbacks else seed_from("again", self.seed, self.course.setbacks)
+
+    def update(self, batches: Sequence[Batch]) -> Measured:
+        """One step on so many batches as the discriminator has updates; the whole batches, on the CPU, everywhere."""
+        rate, penalty = self.rate, self.penalty
+        for optimizer in self.optimizers.values():
+            optimizer.param_groups[0]["lr"] = rate
+        found = [self._discriminate(batch, penalty) for batch in batches]
+        generator = self._generate(batches[-1])
+        self.course.step += 1
+        self.course.spent += 1
+        self.averages.update(self.weights, self.course.step)
+        loss, penalized, gap, signs = (sum(values) / len(found) for values in zip(*found, strict=True))
+        self.course.signs = SMOOTH * self.course.signs + (1 - SMOOTH) * signs
+        if self.config.adaptive and math.isfinite(signs):
+            self.course.probability = adapted(
+                self.course.probability, self.course.signs, self.config.augment_target, self.config.images_per_step,
+                self.config.augment_images,
+            )  # fmt: skip
+        return Measured(loss, generator, penalized, gap, signs)
+
+    def _discriminate(self, batch: Batch, penalty: float) -> tuple[float, float, float, float]:
+        """An update of the discriminator: its loss, the penalty, the gap and the signs before it."""
+        count, latent = len(batch.images), self.spec.network.latent
+        z = torch.randn(count, latent, generator=batch.generator)
+        changes = [self._moves(count, batch.generator) for _ in range(2)]
+        share = torch.rand(count, generator=batch.generator)
+        device, totals = self.workers.device, torch.zeros(4, device=self.workers.device)
+        for rows in self.workers.pieces(count, self.config.accumulate):
+            condition = batch.condition[rows].to(device)
+            real = moved(batch.images[rows].to(device), changes[0][rows])
+            with torch.no_grad():
+                fake = moved(self.generator(z[rows].to(device), condition), changes[1][rows])
+            scores, penalized = self._scored(real, fake, condition, share[rows].to(device))
+            real_scores, fake_scores = scores
+            loss = LOSSES[self.spec.preset][0](real_scores, fake_scores)
+            ((loss + penalty * penalized).sum() / count).backward()
+            difference = (real_scores - fake_scores).detach()
+            totals += torch.stack([
+                loss.detach().sum(), penalized.detach().sum(), difference.sum(), difference.sign().sum()
+            ]) / count  # fmt: skip
+        self._step("discriminator", self.discriminator, totals)
+        loss_mean, penalty_mean, gap, signs = totals.tolist()
+        return loss_mean, penalty_mean, gap, signs
+
+    def _scored(
+        self, real: Tensor, fake: Tensor, condition: Condition, share: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Scores of real and drawn images, and the penalty [B] that the preset asks for."""
+        count, both = len(real), torch.cat([real, fake])
+        twice = Condition.cat([condition, condition])
+        if self.spec.preset == "wgan_gp":
+            scores = self.discriminator(both, twice)
+            middle = between(real, fake, share).requires_grad_()
+            return (scores[:count], scores[count:]), unit_gradients(self.discriminator(middle, condition), middle)
+        both.requires_grad_()
+        scores = self.discriminator(both, twice)
+        # R1 and R2 with weight gamma / 2 each, of the images as the discriminator sees them
+        squared = squared_gradients(scores, both)
+        return (scores[:count], scores[count:]), (squared[:count] + squared[count:]) / 2
+
+    def _generate(self, batch: Batch) -> float:
+        """An update of the generator: its loss before it."""
+        count, latent = len(batch.images), self.spec.network.latent
+        z = torch.randn(count, latent, generator=batch.generator)
+        changes = [self._moves(count, batch.generator) for _ in range(2)]
+        device, total = self.workers.device, torch.zeros(1, device=self.workers.device)
+        self.discriminator.requires_grad_(False)
+        for rows in self.workers.pieces(count, self.config.accumulate):
+            condition = batch.condition[rows].to(device)
+            with torch.no_grad():
+                real_scores = self.discriminator(moved(batch.images[rows].to(device), changes[0][rows]), condition)
+            fake = moved(self.generator(z[rows].to(device), condition), changes[1][rows])
+            loss = LOSSES[self.spec.preset][1](real_scores, self.discriminator(fake, condition)).sum() / count
+            loss.backward()
+            total += loss.detach()
+        self.discriminator.requires_grad_(True)
+        self._step("generator", self.generator, total)
+        return float(total)
+
+    def _moves(self, count: int, generator: torch.Generator) -> Tensor:
+        return draw_moves(count, self.course.probability, self.config.flip, generator)
+
+    def _step(self, name: str, network: nn.Module, totals: Tensor) -> None:
+        """Adds up gradients and totals of all processes, then moves the weights; those not used stay."""
+        if self.workers.count > 1:
+            for weight in network.parameters():
+                if weight.grad is None:
+                    weight.grad = torch.zeros_like(weight)
+            self.workers.add_up([*(w.grad for w in network.parameters() if w.grad is not None), totals])
+        self.optimizers[name].step()
+        self.optimizers[name].zero_grad(set_to_none=True)
+
+    def tensors(self) -> dict[str, Tensor]:
+        named = {f"generator.{name}": value for name, value in self.generator.state_dict().items()}
+        named |= {f"discriminator.{name}": value for name, value in self.discriminator.state_dict().items()}
+        named |= {f"averages.{name}": value for name, value in self.averages.tensors().items()}
+        for key, optimizer in self.optimizers.items():
+            for index, moments in optimizer.state_dict()["state"].items():
+                named |= {f"adam-{key}.{index}.{name}": value for name, value in moments.items()}
+        return named
+
+    def save(self, folder: Path) -> None:
+        facts: dict[str, Any] = {"images_seen": self.images_seen, "course": vars(self.course)}
+        save_checkpoint(folder, self.course.spent, self.tensors(), facts)
+
+    def load(self, folder: Path) -> bool:
+        """Takes over the last whole checkpoint; False when there is none."""
+        found = load_checkpoint(folder)
+        if found is None:
+            return False
+        _, tensors, facts = found
+        try:
+            self.generator.load_state_dict(_part(tensors, "generator."))
+            self.discriminator.load_state_dict(_part(tensors, "discriminator."))
+            self.averages.load(_part(tensors, "averages."))
+            for key, optimizer in self.optimizers.items():
+                moments: dict[int, dict[str, Tensor]] = {}
+                for name, value in _part(tensors, f"adam-{key}.").items():
+                    index, _, moment = name.partition(".")
+                    moments.setdefault(int(index), {})[moment] = value
+                optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+                for weight, own in optimizer.state.items():  # laid out as the weights: files hold only the values
+                    own |= {n: torch.empty_like(weight).copy_(v) for n, v in own.items() if v.shape == weight.shape}
+        except (RuntimeError, ValueError) as error:
+            raise ArtifactError(
+                Problem(
+                    f"checkpoint {folder}",
+                    f"does not fit this run ({str(error).splitlines()[0]})",
+                    remedy="train into another --out, or with the synthcohort that began it",
+                )
+            ) from error
+        self.course = Course(**facts["course"])
+        return True
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def glide(share: float, end: float) -> float:
+    """From 1 to `end` over the training, as half a cosine."""
+    return end + (1 - end) * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, share))))
