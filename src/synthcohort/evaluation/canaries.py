@@ -126,7 +126,7 @@ def _loss_scores(run: Path, real: Cohort, marked: Cohort, cache: Path, seed: int
     from synthcohort.evaluation.white_box import Loss, WhiteBoxConfig
 
     strangers = real.select(split="validation")
-    losses = Loss(run, real, WhiteBoxConfig(), cache, seed).losses(marked, strangers)
+    losses = Loss.of_run(run, real, WhiteBoxConfig(), cache, seed).losses(marked, strangers)
     return -losses[..., 0].mean(axis=1)
 
 

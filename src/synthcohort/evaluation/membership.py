@@ -172,7 +172,7 @@ def white_box_attacks(
     """Attacks by the denoising loss; half as many members as there are strangers teach the learned one, and are out."""
     from synthcohort.evaluation.white_box import Loss, loss_scores
 
-    loss = Loss(run, inputs.real, settings.white_box, cache, seed)
+    loss = Loss.of_run(run, inputs.real, settings.white_box, cache, seed)
     owners = patients(roles.members)
     asked = sample_patients(owners, settings.white_box.images + len(roles.strangers) // 2, seed, "white box")
     teachers = sample_patients([owners[i] for i in asked], len(roles.strangers) // 2, seed, "teachers")

@@ -48,29 +48,35 @@ class WhiteBoxConfig:
 
 
 class Loss:
-    """The denoising losses of one run. Losses are kept in `cache` by pixels, model, settings and code."""
+    """The denoising losses of one model. Losses are kept in `cache` by pixels, model, settings and code."""
 
-    def __init__(self, run: Path, real: Cohort, config: WhiteBoxConfig, cache: Path, seed: int):
+    def __init__(
+        self, generator: "Generator", image: "ImageSpec", fit: Any, config: WhiteBoxConfig, cache: Path, seed: int
+    ):
+        """`image` is the type of the images attacked, `fit` how training brought them to the model's size."""
+        self.generator, self.image, self.fit = generator, image, fit
+        self.config, self.cache, self.seed = config, Path(cache), seed
+
+    @classmethod
+    def of_run(cls, run: Path, real: Cohort, config: WhiteBoxConfig, cache: Path, seed: int) -> "Loss":
+        """Opens a finished run. Raises InputError when it is no diffusion model or was trained on other cohorts."""
         from synthcohort.models.generator import load_generator
 
-        self.generator: Generator = load_generator(run)
-        self.config, self.cache, self.seed = config, Path(cache), seed
-        trained = list(self.generator.facts.get("cohorts", ()))
-        if real.digest not in trained:
+        info = RunFolder.read(run).info
+        if info["kind"] != "diffusion":
+            raise InputError(Problem(f"run {run}", f"is of kind {info['kind']!r}: no denoiser", "a diffusion model"))
+        generator = load_generator(run)
+        if real.digest not in generator.facts.get("cohorts", ()):
             raise InputError(
-                Problem(f"run {run}", "was trained on other cohorts", f"one trained on cohort {real.path}", "name it")
+                Problem(f"run {run}", "was trained on other cohorts", f"a run trained on cohort {real.path}", "name it")
             )
-        self.image = self._image_type(real)
-        self.fit = RunFolder.read(run).info["config"].get("train", {}).get("fit", "pad")
-
-    def _image_type(self, real: Cohort) -> "ImageSpec":
-        images = {image.name: image for image in self.generator.spec.images}
-        if len(images) == 1:
-            return next(iter(images.values()))
-        if real.name not in images:
+        images = {image.name: image for image in generator.spec.images}
+        if len(images) > 1 and real.name not in images:
             allowed = ", ".join(images)
             raise InputError(Problem(f"cohort {real.path}", f"is named {real.name!r}", f"an image type: {allowed}"))
-        return images[real.name]
+        image = images[real.name] if len(images) > 1 else generator.spec.image
+        fit = info["config"].get("train", {}).get("fit", "pad")
+        return cls(generator, image, fit, config, cache, seed)
 
     def losses(self, view: Cohort, reference: Cohort) -> np.ndarray:
         """Log losses of a view's images: [N, S, 2], of the model and of the linear denoiser, at S noise levels."""
