@@ -19,8 +19,11 @@ from copy_changes import HELD_OUT, TUNING, Change
 
 from synthcohort.core.cohort import Cohort
 from synthcohort.core.files import digest_bytes, digest_json, read_json, write_json
+from synthcohort.core.policy import load_policy
 from synthcohort.core.seeds import rng
+from synthcohort.evaluation.copy_resamples import Sample, counted, null_verdicts, planted_verdicts
 from synthcohort.evaluation.inputs import patients
+from synthcohort.evaluation.privacy import Audit, judge
 from synthcohort.imaging.geometry import resize
 from synthcohort.learning import search as search_module
 from synthcohort.learning.search import STRANGER_RATE, CopyIndex, build_index
@@ -75,6 +78,23 @@ class Set:
         return made, self.groups[rows]
 
 
+PATIENTS = 8  # each copied again and again, by every change once
+
+
+def of_one_patient(data: Set, index: CopyIndex, changes: dict[str, Change]) -> list[list[float]]:
+    """Similarities of copies of one index image, changed in every way: a list for each of a few patients."""
+    generator = rng("copy_detector", data.cohort.name, "one patient")
+    found = []
+    for row in generator.choice(data.at["index"], PATIENTS, replace=False):
+        image, others = data.image(row), generator.choice(data.at["strangers"], len(changes))
+        made = [
+            change(image, resize(data.image(other), *image.shape[:2]), generator)
+            for change, other in zip(changes.values(), others, strict=True)
+        ]
+        found.append([round(float(v), 5) for v in index.query(made, description="one patient").similarity])
+    return found
+
+
 def code() -> dict[str, str]:
     """Digests of what the detector and the changes are made of."""
     folder = Path(search_module.__file__).parent
@@ -110,6 +130,8 @@ def measured(data: Set, folder: Path, changes: dict[str, Change], count: int) ->
         "nearest": [int(data.at["index"][i]) for i in strangers.nearest],
         "rows": [int(row) for row in data.at["strangers"]],
         "changes": found,
+        "one_patient": of_one_patient(data, index, changes),
+        "owners": data.groups[data.at["strangers"]].tolist(),
     }
 
 
@@ -152,6 +174,49 @@ def table(results: dict[str, dict[str, Any]], clean: tuple[str, ...]) -> None:
         print(f"| {change} | {' | '.join(cells)} | {_share(*sums) if there else ''} | {ideal}/{sums[1]} |")
 
 
+def resamples(results: dict[str, dict[str, Any]], policy: str | None) -> None:
+    """Verdicts over resamples of patients: 1 % of copies, one patient again and again, control offered as synthetic.
+
+    The strangers are split by patient: a quarter is control, the others stand in for a perfect generator's images.
+    """
+    thresholds = load_policy(policy).thresholds.copies
+    print(
+        "| set | offered | control | strangers above | 1 % copies: fail | one patient, 1 %: fail | "
+        "control, half: fail | smallest rate caught |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for name, result in results.items():
+        similarity, owners = np.array(result["strangers"], np.float32), np.array(result["owners"])
+        order = rng("copy_detector", name, "control").permutation(int(owners.max()) + 1)
+        control = np.isin(owners, order[: len(order) // 4])
+        samples = [Sample(similarity[side], [f"group {g}" for g in owners[side]]) for side in (control, ~control)]
+        found = {
+            change: (int((np.array(item["similarity"]) > result["threshold"]).sum()), len(item["similarity"]))
+            for change, item in result["changes"].items()
+        }
+        calibration = result["calibration"]
+        audit = Audit(samples[1].similarity, samples[0].similarity, result["threshold"], found,
+                      strangers=(calibration["strangers_above"], calibration["strangers"]))  # fmt: skip
+        copies = np.concatenate([item["similarity"] for item in result["changes"].values()]).astype(np.float32)
+        planted = planted_verdicts(audit, samples[1], samples[0], copies, thresholds, draws=100)
+        repeated = [
+            planted_verdicts(audit, samples[1], samples[0], np.array(one, np.float32), thresholds, draws=1, seed=draw)[
+                0
+            ]
+            for draw, one in enumerate(result["one_patient"][i % PATIENTS] for i in range(100))
+        ]
+        null = null_verdicts(audit, samples[0], thresholds, draws=200)
+        figures = judge(audit, thresholds)["figures"]
+        cells = [counted(verdicts, "fail") for verdicts in (planted, repeated, null)]
+        words = " | ".join(_share(cell["count"], cell["draws"]) for cell in cells)
+        print(
+            f"| {name} | {int((~control).sum())} | {int(control.sum())} |"
+            f" {_share(figures['strangers_hits'], figures['strangers_images'])} | {words} |"
+            f" {figures['smallest_rate_caught']:.2%} |"
+        )
+        print(f"power of {name}: {figures['power']}", file=sys.stderr)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, required=True, help="a folder of ingested cohorts, one a set")
@@ -162,6 +227,8 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=200, help="of each change and set")
     parser.add_argument("--name", default="detector", help="of the results' folder")
     parser.add_argument("--table", action="store_true", help="only print what was measured")
+    parser.add_argument("--resamples", action="store_true", help="print how verdicts fall over resamples of patients")
+    parser.add_argument("--policy", help="a shipped policy's name or a TOML file, for --resamples")
     asked = parser.parse_args()
     import torch
 
@@ -174,16 +241,19 @@ def main() -> None:
         file = asked.out / kind / f"{name}.json"
         key = digest_json({"code": code(), "copies": asked.copies, "changes": list(changes)})
         kept = read_json(file) if file.is_file() else None
-        if kept is None and asked.table:
+        if kept is None and (asked.table or asked.resamples):
             continue
-        if kept is None or (kept["key"] != key and not asked.table):
+        if kept is None or (kept["key"] != key and not (asked.table or asked.resamples)):
             data = Set(Cohort.open(asked.source / name), asked.size)
             index = asked.out / kind / f"{name}-index-{key.partition(':')[2][:12]}"
             kept = {"key": key, **measured(data, index, changes, asked.copies)}
             write_json(file, kept)
             print(f"{name}: {file}", file=sys.stderr)
         results[name] = kept
-    table(results, TUNING_SETS if asked.tuning else CLEAN_SETS)
+    if asked.resamples:
+        resamples(results, asked.policy)
+    else:
+        table(results, TUNING_SETS if asked.tuning else CLEAN_SETS)
     print(json.dumps({"result": (asked.out / kind).as_posix()}))
 
 

@@ -79,7 +79,11 @@ class Bench:
         values = value_range_of(train.image(0).dtype, train.column("bits_stored"))
         generator = rng("copy_verdict", kind, draw)
         sources = generator.choice(len(train), self.copies, replace=False)
-        images = [KINDS[kind](train.image(int(i)), values, generator) for i in sources]
+        others = generator.integers(0, len(self.test_view), self.copies)
+        images = [
+            KINDS[kind](train.image(int(i)), self.test_view.image(int(j)), values, generator)
+            for i, j in zip(sources, others, strict=True)
+        ]
         found = self.search.index.query(images, description=f"{kind}, draw {draw + 1}").similarity
         self.copy_similarity[kind] = np.concatenate([self.copy_similarity.get(kind, found[:0]), found])
         kept = generator.choice(len(self.clean), len(self.clean) - self.copies, replace=False)

@@ -56,15 +56,32 @@ def _stored(values: np.ndarray, image: np.ndarray, value_range: ValueRange) -> n
     return np.clip(np.rint(values), value_range.low, value_range.high).astype(image.dtype)
 
 
-# What the policy's figures count as a copy: each takes the image, the value range and a generator.
-KINDS: dict[str, Callable[[np.ndarray, ValueRange, np.random.Generator], np.ndarray]] = {
-    "mirrored": lambda image, values, generator: mirrored(image),
-    "turned by 3 degrees": lambda image, values, generator: turned(image, float(generator.choice([-3, 3]))),
-    "cropped by 5 %": lambda image, values, generator: cropped(image, 0.05, generator),
-    "brightened": lambda image, values, generator: brightened(image, values),
-    "gamma 0.7": lambda image, values, generator: with_gamma(image, values, 0.7),
-    "noise of 2 %": lambda image, values, generator: noised(image, values, 0.02, generator),
-    "mirrored, turned by 5 degrees, cropped by 8 %": lambda image, values, generator: cropped(
-        turned(mirrored(image), float(generator.choice([-5, 5]))), 0.08, generator
+Change = Callable[[np.ndarray, np.ndarray, ValueRange, np.random.Generator], np.ndarray]
+
+
+def _alone(change: Callable[[np.ndarray, ValueRange, np.random.Generator], np.ndarray]) -> Change:
+    """A change that needs no second image."""
+    return lambda image, other, values, generator: change(image, values, generator)
+
+
+def _blended(image: np.ndarray, other: np.ndarray, share: float, values: ValueRange) -> np.ndarray:
+    """As `blended`, with another image of any shape of the same channels."""
+    return blended(image, resize(other, *image.shape[:2]), share, values)
+
+
+# What the policy's figures count as a copy: each takes the image, a stranger's, the value range and a generator.
+KINDS: dict[str, Change] = {
+    "mirrored": _alone(lambda image, values, generator: mirrored(image)),
+    "turned by 3 degrees": _alone(lambda image, values, generator: turned(image, float(generator.choice([-3, 3])))),
+    "cropped by 5 %": _alone(lambda image, values, generator: cropped(image, 0.05, generator)),
+    "brightened": _alone(lambda image, values, generator: brightened(image, values)),
+    "gamma 0.7": _alone(lambda image, values, generator: with_gamma(image, values, 0.7)),
+    "noise of 2 %": _alone(lambda image, values, generator: noised(image, values, 0.02, generator)),
+    "mirrored, turned by 5 degrees, cropped by 8 %": _alone(
+        lambda image, values, generator: cropped(
+            turned(mirrored(image), float(generator.choice([-5, 5]))), 0.08, generator
+        )
     ),
+    "blended with a stranger, 70 %": lambda image, other, values, generator: _blended(image, other, 0.7, values),
+    "mirrored and blended, 80 %": lambda image, other, values, generator: _blended(mirrored(image), other, 0.8, values),
 }

@@ -1,8 +1,9 @@
 """Privacy: how many synthetic images copy a training image, beside what control patients' real images reach.
 
-The detector is learning.search; its threshold comes from validation patients. Control patients were in no training, so
-whatever share of their images lies above the threshold is chance. The audit measures its own sensitivity on copies
-planted from the same training images.
+The detector is learning.search; its threshold comes from strangers, validation patients before all. Control patients
+were in no training, so whatever share of their images lies above the threshold is chance; where they are few, the
+strangers of the threshold stand beside them. The audit measures its own sensitivity on copies planted from the same
+training images, and says which leaks it would have caught.
 """
 
 from collections.abc import Mapping
@@ -11,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from synthcohort.core.cohort import Cohort
 from synthcohort.core.errors import ArtifactError
 from synthcohort.core.files import atomic_path, digest_json, remove
 from synthcohort.core.policy import CopiesThresholds
 from synthcohort.core.seeds import rng
+from synthcohort.evaluation.copy_power import hits_needed, power_curve, smallest_rate_caught
 from synthcohort.evaluation.entries import CONFIDENCE, entry
 from synthcohort.evaluation.inputs import patients
 from synthcohort.evaluation.planted import KINDS
@@ -28,7 +29,6 @@ from synthcohort.metrics.intervals import Score, bootstrap, bootstrap_interval, 
 
 PLANTED = 24  # planted copies of each kind
 LEAST_SENSITIVITY = 0.8  # a detector that misses more of the planted copies can't say that there are none
-POWER = 0.95
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Audit:
     threshold: float
     planted: Mapping[str, tuple[int, int]]  # kind -> (found, planted)
     calibrated: bool = True  # whether the threshold was measured on images of strangers
+    strangers: tuple[int, int] = (0, 0)  # (above the threshold, all) of the images the threshold was measured on
 
     @property
     def sensitivity(self) -> Score:
@@ -68,6 +69,12 @@ class CopySearch:
     def threshold(self) -> float:
         return self.index.threshold
 
+    @property
+    def strangers(self) -> tuple[int, int]:
+        """How many of the strangers' images that set the threshold lie above it, and how many there are."""
+        calibration = self.index.info["calibration"]
+        return int(calibration["strangers_above"] or 0), int(calibration["strangers"])
+
     def hits(self, view: Cohort) -> CopyHits:
         """The nearest training image of each image of a view."""
         key = digest_json({"index": self.key, "pixels": view.pixels_digest}).partition(":")[2][:24]
@@ -81,11 +88,17 @@ class CopySearch:
     def planted(self, seed: int) -> dict[str, tuple[int, int]]:
         """How many planted copies of each kind lie above the threshold: {kind: (found, planted)}."""
         values = value_range_of(self.train.image(0).dtype, self.train.column("bits_stored"))
+        validation = self.real.select(split="validation")
+        strangers = validation if len(validation) else self.train
         images = []
         for kind, change in KINDS.items():
             generator = rng("planted", seed, kind)
             chosen = generator.permutation(len(self.train))[:PLANTED]
-            images += [change(self.train.image(int(i)), values, generator) for i in chosen]
+            others = generator.integers(0, len(strangers), len(chosen))
+            images += [
+                change(self.train.image(int(i)), strangers.image(int(j)), values, generator)
+                for i, j in zip(chosen, others, strict=True)
+            ]
         found = self.index.query(images, description="planted copies").similarity > self.threshold
         each = len(images) // len(KINDS)
         return {
@@ -117,6 +130,7 @@ def copies(
         search.threshold,
         search.planted(seed),
         search.index.calibrated,
+        search.strangers,
     )
     family = judge(audit, thresholds)
     flagged = hits.similarity > audit.threshold
@@ -132,9 +146,11 @@ def copies(
 def judge(audit: Audit, thresholds: CopiesThresholds) -> dict[str, Any]:
     """The verdict on copies.
 
-    `fail`: more synthetic than control images lie above the threshold, and chance explains it less often than
-    `significance` (Fisher, one-sided). `pass`: not so, and the upper end of the copy rate's interval, corrected for
-    copies that the detector misses, is at most `detectable_rate`. Otherwise `inconclusive`.
+    `fail`: a larger share of synthetic than of strangers' images (control patients, and those that set the threshold)
+    lies above the threshold, and than of control patients' images alone, and chance explains it less often than
+    `significance` (Fisher, one-sided). With hits this rare the test is far stricter than it says: it counts whole
+    images. `pass`: not so, and the upper end of the copy rate's interval, corrected for copies that the detector
+    misses, is at most `detectable_rate`. Otherwise `inconclusive`.
     """
     n, m = len(audit.synthetic), len(audit.control)
     found, chance = int((audit.synthetic > audit.threshold).sum()), int((audit.control > audit.threshold).sum())
@@ -160,20 +176,27 @@ def judge(audit: Audit, thresholds: CopiesThresholds) -> dict[str, Any]:
         return verdict("inconclusive", f"only {m} images of control patients; the policy asks for {least} or more")
     low, high = clopper_pearson(found, n, CONFIDENCE)
     missed = min(1.0, high / max(sensitivity.low or 0.0, 1e-9))
-    p_value = fisher_greater(successes=found, trials=n, control_successes=chance, control_trials=m)
+    strange, all_strangers = chance + audit.strangers[0], m + audit.strangers[1]
+    p_value = fisher_greater(successes=found, trials=n, control_successes=strange, control_trials=all_strangers)
+    needed = hits_needed(n, strange, all_strangers, thresholds.significance)
+    power = (n, strange, all_strangers, sensitivity.value or 0.0, thresholds.significance)
     figures |= {
+        "strangers_images": all_strangers,
+        "strangers_hits": strange,
+        "hits_needed": needed,
         "rate": {"value": found / n, "low": low, "high": high},
         "rate_at_most": missed,
         "control_rate": dict(zip(("low", "high"), clopper_pearson(chance, m, CONFIDENCE), strict=True))
         | {"value": chance / m},
         "p_value": p_value,
-        "smallest_rate_caught": smallest_rate_caught(n, chance, m, sensitivity.value or 0.0, thresholds.significance),
+        "smallest_rate_caught": smallest_rate_caught(*power),
+        "power": power_curve(*power),
     }
     counted = (
         f"{found} of {n} synthetic images are as near to a training image as a copy, "
         f"{chance} of {m} real images of control patients"
     )
-    if p_value < thresholds.significance:
+    if needed is not None and found >= needed and found * m > chance * n:
         return verdict("fail", f"{counted}; chance explains this in {p_value:.2g} of cases")
     if (sensitivity.value or 0.0) < LEAST_SENSITIVITY:
         return verdict(
@@ -183,28 +206,6 @@ def judge(audit: Audit, thresholds: CopiesThresholds) -> dict[str, Any]:
     if missed > thresholds.detectable_rate:
         return verdict("inconclusive", f"{counted}: too few images, or too many hits, to decide: {asked}")
     return verdict("pass", f"{counted}; {asked}")
-
-
-def smallest_rate_caught(n: int, control_hits: int, m: int, sensitivity: float, significance: float) -> float | None:
-    """The smallest share of copies that would have ended in `fail` with probability 0.95; None: not even all copies.
-
-    The number of hits is binomial with the share of copies found plus the control's rate of chance hits.
-    """
-    chance = control_hits / m
-    needed = next(
-        (
-            hits
-            for hits in range(n + 1)
-            if fisher_greater(successes=hits, trials=n, control_successes=control_hits, control_trials=m) < significance
-        ),
-        None,
-    )
-    if needed is None:
-        return None
-    for rate in np.geomspace(1e-4, 1.0, 401):
-        if stats.binom.sf(needed - 1, n, rate * sensitivity + (1 - rate) * chance) >= POWER:
-            return float(round(rate, 6))
-    return None
 
 
 def _entries(audit: Audit, control_owners: list[str], synthetic: Cohort, seed: int) -> list[dict[str, Any]]:
@@ -237,12 +238,13 @@ def _entries(audit: Audit, control_owners: list[str], synthetic: Cohort, seed: i
             "nearest_similarity", title="Similarity to the nearest training image, 99th percentile",
             score=upper(audit.synthetic, images) or Score(None), control=upper(audit.control, control_owners),
             better="lower", good="Good is what control patients reach, or less.",
-            computed_on=f"{against}; correlation of fine detail", **shared,
+            computed_on=f"{against}; log odds of a copy, fitted to copies planted in the training images, from -1 to 1",
+            **shared,
         ),
         entry(
             "copy_sensitivity", title="Planted copies that the detector finds", score=audit.sensitivity,
             better="higher", good="Good is close to 1: the audit would have seen copies, had there been any.",
-            computed_on="training images mirrored, turned, cropped, brightened, noised or several of these",
+            computed_on="training images mirrored, turned, cropped, brightened, noised, blended or several of these",
             **(shared | {"n_real": sum(total for _, total in audit.planted.values()), "split": "train"}),
         ),
     ]  # fmt: skip
