@@ -6,15 +6,16 @@ from typing import Literal
 
 from synthcohort.pages.render import render
 
-Kind = Literal["evidence", "stated", "open", "counsel", "none"]
+Kind = Literal["evidence", "fixed", "stated", "open", "counsel", "none"]
 
 # What stands beside an answer: (sign, words). An open one is never to be overlooked, also without color.
 KINDS: dict[str, tuple[str, str]] = {
-    "evidence": ("✓", "from the run"),
+    "evidence": ("▪", "from the run"),  # no tick: what the run says may be bad news
+    "fixed": ("▪", "holds for every bundle"),
     "stated": ("¶", "stated by the owner"),
     "open": ("?", "open: the owner has to answer"),
     "counsel": ("§", "open: counsel has to answer"),
-    "none": ("–", "not measured"),
+    "none": ("–", "no evidence"),
 }
 
 
@@ -55,7 +56,13 @@ class Document:
 
 def render_document(document: Document, cohort: str, others: Sequence[tuple[str, str]] = (), notes: str = "") -> str:
     """One self-contained HTML page. `others` are (file, title) of the documents beside it; `notes` warn on top."""
+    cohort = name_of(cohort)
     title = f"{document.title}: {cohort}"
     return render(
         "document.html", title=title, document=document, cohort=cohort, others=others, kinds=KINDS, notes=notes
     )
+
+
+def name_of(cohort: str) -> str:
+    """How a page calls a cohort: one that was given no name of its own is called what it is."""
+    return "Synthetic cohort" if cohort.lower() in ("", "synthetic") else f"Synthetic cohort {cohort}"

@@ -23,7 +23,7 @@ def data_card(facts: Facts) -> Document:
                 facts.ask("intended_use"), facts.ask("not_intended_for"),
                 Item("What must nobody use them for, whatever else is said?",
                      "Diagnosis or treatment of a person. The attempt to find out who the real patients are.",
-                     "evidence", "fixed in the program"),
+                     "fixed"),
                 facts.ask("known_bias"), facts.ask("harms"),
             )),
             Section("Distribution", (

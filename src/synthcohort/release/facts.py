@@ -41,10 +41,12 @@ class Facts:
         return link(self.provenance, name)
 
     def counts(self, column: str) -> dict[str, int]:
-        """How many images have each value of a column, most first; what is absent is not counted."""
+        """How many images have each value of a column, labels in their order, others most first; what is absent is not counted."""
         found = pc.value_counts(self.synthetic.records.column(column)).to_pylist()
         counted = {str(item["values"]): item["counts"] for item in found if item["values"] is not None}
-        return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
+        label = self.synthetic.labels.get(column)
+        order = {str(value): number for number, value in enumerate(label.values)} if label else {}
+        return dict(sorted(counted.items(), key=lambda item: (order.get(item[0], 0), -item[1], item[0])))
 
     def counted(self, column: str) -> str:
         """The same in words."""
@@ -59,4 +61,4 @@ class Facts:
 
 def known(question: str, answer: Any, source: str = "") -> Item:
     """What the run says, or that it says nothing."""
-    return Item(question, str(answer), "evidence", source) if answer else Item(question, "Not recorded.", "none")
+    return Item(question, str(answer), "evidence", source) if answer not in (None, "", [], {}) else Item(question, "Not recorded.", "none")

@@ -30,7 +30,7 @@ def figure_words(score: Mapping[str, Any]) -> str:
 
 def figure_items(found: Iterable[Mapping[str, Any]], limit: int = 12) -> list[Item]:
     """One item for each figure; of more than `limit` the rest is counted and left to the report."""
-    every = list(found)
+    every = sorted(found, key=lambda score: score.get("subset") is not None)  # all images first, groups after
     items = [Item(_name(score), figure_words(score), "evidence", "scores.json") for score in every[:limit]]
     if len(every) > limit:
         items.append(Item("And more", f"{len(every) - limit} further figures stand in report.html.", "evidence"))

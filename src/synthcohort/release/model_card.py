@@ -19,13 +19,13 @@ def model_card(facts: Facts) -> Document:
         known("Seed of training", facts.link("seeds").get("training"), "provenance.json"),
         known("Written by", f"synthcohort {(code.get('bundle') or {}).get('version')}", "provenance.json"),
     ]
-    settings = [known(name, text, "provenance.json") for name, text in flatten(configuration.get("config") or {})]
+    settings = [f"{name.replace('_', ' ')}: {text}" for name, text in flatten(configuration.get("config") or {})]
     return Document(
         "model_card", "Model card",
         "The generator that drew the images. It is not part of this bundle and stays with the owner.",
         (
             Section("The model", tuple(details)),
-            Section("How images are drawn", tuple(settings) or (known("Settings", ""),)),
+            Section("How images are drawn", (known("Settings", "\n".join(settings), "provenance.json"),)),
             Section("Intended use", (facts.ask("intended_use"), facts.ask("not_intended_for"))),
             Section("Training data", (
                 Item("Real cohorts, by digest", ", ".join(facts.link("source").get("learned_from") or []) or
@@ -42,7 +42,7 @@ def model_card(facts: Facts) -> Document:
                 family_item(facts.scores, "membership", "Does it give away who was in the training data?"),
                 facts.ask("weights_personal"),
             )),
-            Section("Limits", tuple(Item(f"Limit {number}", text, "evidence", "fixed in the program")
+            Section("Limits", tuple(Item(f"Limit {number}", text, "fixed")
                                     for number, text in enumerate(FIXED_LIMITS, 1))),
         ),
         "Model Cards for Model Reporting (arXiv 1810.03993)",

@@ -5,6 +5,7 @@ from typing import Any
 from synthcohort.pages.document import Document, Item, Section
 from synthcohort.release.facts import Facts, known
 from synthcohort.release.figures import family_item, figure_items, select
+from synthcohort.release.rules import get
 
 # Which figures speak to which question, by parts of their names.
 LINKAGE = ("member", "reident", "link", "canar", "attack")
@@ -21,7 +22,7 @@ def regulation(facts: Facts) -> Document:
                 family_item(facts.scores, "copies", "Can a person be singled out by an image that copies theirs?"),
                 *figure_items(_privacy(facts, ("copy", "copies", "nearest"))),
                 Item("What was not tried", "An attacker who holds other pictures or records of the same patients, "
-                     "unless a figure above says so.", "evidence", "fixed in the program"),
+                     "unless a figure above says so.", "fixed"),
             ), "Opinion 05/2014 of the Article 29 Working Party names three risks that anonymous data must exclude."),
             Section("GDPR: linkability", (
                 family_item(facts.scores, "membership", "Can an image be linked to a patient in the training data?"),
@@ -37,15 +38,14 @@ def regulation(facts: Facts) -> Document:
                       "metadata.csv; docs/formats.md lists every column"),
                 known("Full-face photographs and comparable images", _kinds(facts), "metadata.csv, column modality"),
                 known("Expert Determination, 45 CFR 164.514(b)(1): which evidence has an expert?",
-                      "The copy and membership audits above, with their intervals and with what they could have "
-                      "caught (report.html, scores.json).", "scores.json"),
+                      _audits(facts), "scores.json"),
                 facts.ask("hipaa_path"),
             ), "HIPAA knows two paths; which one is taken, if any is needed, is for counsel."),
             Section("The generator’s weights", (
                 Item("Are they in the bundle?", "No. Run folders, weights and features of training images stay with "
                      "the owner.", "evidence", "manifest.json"),
                 Item("Does this evidence cover them?", "No. It is about these images. Weights can hold more of their "
-                     "training data than images drawn from them show.", "evidence", "fixed in the program"),
+                     "training data than images drawn from them show.", "fixed"),
                 facts.ask("weights_personal"),
             )),
             Section("EU AI Act, Article 50(2): marking", (
@@ -76,6 +76,15 @@ def _inference(facts: Facts) -> list[Item]:
             "Can something about a patient be inferred from the images?", "Nobody measured this.", "none", "scores.json"
         )
     ]
+
+
+def _audits(facts: Facts) -> str:
+    """Which privacy checks reached a verdict, and which did not."""
+    said = {name: get(facts.scores, "families", name, "verdict") for name in ("copies", "membership")}
+    done = [f"{name} ({verdict})" for name, verdict in said.items() if verdict in ("pass", "fail")]
+    open_ones = [name for name, verdict in said.items() if verdict not in ("pass", "fail")]
+    text = f"Checks with a verdict: {', '.join(done) or 'none'}; their figures stand above and in report.html."
+    return text + (f" Without one: {', '.join(open_ones)}." if open_ones else "")
 
 
 def _old(facts: Facts) -> bool:

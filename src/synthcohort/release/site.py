@@ -14,6 +14,7 @@ from PIL import Image
 from synthcohort.core.cohort import Cohort
 from synthcohort.formats import png_export
 from synthcohort.formats.dicom_export import SyntheticImage
+from synthcohort.pages.document import name_of
 from synthcohort.pages.grids import display, fit, spread
 from synthcohort.pages.render import render
 from synthcohort.release.config import ReleaseConfig
@@ -83,7 +84,7 @@ class Site:
                    "tile": TILE, "across": ACROSS, "perSheet": PER_SHEET}  # fmt: skip
         text = json.dumps(content, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
         self.writer.add("site/data.js", f"window.COHORT={text};\n")
-        page = render("site.html", title=f"Synthetic images: {self.cohort.name}", name=self.cohort.name,
+        page = render("site.html", title=name_of(self.cohort.name), name=name_of(self.cohort.name),
                       total=len(self.cohort), shown=len(self.rows), policy=self.policy)  # fmt: skip
         self.writer.add("index.html", page)
 

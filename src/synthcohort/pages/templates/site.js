@@ -91,6 +91,11 @@ function look(position) {
   $("prev").disabled = position === 0;
   $("next").disabled = position + 1 >= chosen.length;
   if (!$("look").open) $("look").showModal();
+  remember("#" + row.id);
+}
+
+function remember(hash) {
+  try { history.replaceState(null, "", hash || location.pathname); } catch { /* some browsers forbid it for files */ }
 }
 
 function adjust() {
@@ -117,6 +122,7 @@ $("before").addEventListener("click", () => { page--; show(); $("images").focus(
 $("after").addEventListener("click", () => { page++; show(); $("images").focus(); });
 $("save").addEventListener("click", save);
 $("close").addEventListener("click", () => $("look").close());
+$("look").addEventListener("close", () => remember(""));
 $("prev").addEventListener("click", () => look(open - 1));
 $("next").addEventListener("click", () => look(open + 1));
 $("bright").addEventListener("input", adjust);
@@ -126,3 +132,5 @@ $("look").addEventListener("keydown", event => {
   if (event.key === "ArrowLeft" && open > 0) look(open - 1);
   if (event.key === "ArrowRight" && open + 1 < chosen.length) look(open + 1);
 });
+const named = data.rows.findIndex(row => "#" + row.id === location.hash);
+if (named >= 0) look(named);
