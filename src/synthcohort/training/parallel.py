@@ -19,7 +19,6 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.rendezvous import rendezvous
 
 from synthcohort.core.errors import ConfigError, Problem
 
@@ -121,7 +120,9 @@ def _group(backend: str, rank: int, count: int) -> Iterator[None]:
 @cache
 def _store() -> dist.Store:
     """The store that torchrun's processes find each other by."""
-    store, _, _ = next(rendezvous("env://"))
+    from torch.distributed.rendezvous import rendezvous
+
+    store, _, _ = next(rendezvous("env://", timeout=PATIENCE))
     return store
 
 
