@@ -1,6 +1,6 @@
 """Membership audit on a real cohort: the null, planted copies, and synthetic cohorts (docs/experiments, membership).
 
-    python benchmarks/membership.py --real COHORT --synthetic COHORT… [--run RUN] --cache DIR [--members N]
+    python benchmarks/membership.py --real COHORT --synthetic COHORT… [--run RUN] --cache DIR [--resamples]
 
 Prints JSON objects. Features are kept in --cache, so a second call takes minutes less.
 """
@@ -26,7 +26,8 @@ from synthcohort.evaluation.spaces import SPACES, planted_images, range_of
 from synthcohort.metrics.intervals import clopper_pearson
 
 RESAMPLES = {0.0: 40, 0.01: 40, 0.25: 10, 0.5: 10, 1.0: 10}  # of each share of copies
-EACH = 50  # changed copies of each kind in the pool
+RESAMPLED_PATIENTS = 500  # training patients in the resamples: the control halves' numbers decide, not theirs
+EACH = 40  # changed copies of each kind in the pool
 
 
 class Seen:
@@ -79,7 +80,9 @@ def resampled(seen: Seen, share: float) -> dict[str, Any]:
     """Verdicts of the resamples with this share of the offered images replaced by copies of members."""
     thresholds = load_policy("open").thresholds.membership
     verdicts, p_values, held, areas = Counter(), [], Counter(), []
-    everyone = np.arange(len(seen.members))
+    owners = np.array(seen.patients["members"])
+    some = rng("members of resamples").permutation(np.unique(owners))[:RESAMPLED_PATIENTS]
+    everyone = np.flatnonzero(np.isin(owners, some))
     for number in range(RESAMPLES[share]):
         offered, rest = halves(seen, number)
         draw = rng("copies", number, str(share))
@@ -128,11 +131,13 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--members", type=int, default=5000)
     parser.add_argument("--features-only", action="store_true")
+    parser.add_argument("--resamples", action="store_true", help="the null and the planted copies")
     args = parser.parse_args()
     seen = Seen(Cohort.open(args.real), args.members, args.cache)
     if args.features_only:
         return
-    show("over-trained", overtrained(seen))
+    if args.synthetic:
+        show("over-trained", overtrained(seen))
     for path in args.synthetic:
         inputs = open_inputs(args.real, path, None, args.cache)
         found = membership(
@@ -141,7 +146,7 @@ def main() -> None:
         )  # fmt: skip
         areas = [[s["title"], s["value"], s["low"], s["high"]] for s in found["scores"] if "auc" in s["name"]]
         show(path.as_posix(), {"family": found["families"]["membership"], "area": areas})
-    for share in RESAMPLES:
+    for share in RESAMPLES if args.resamples else ():
         show(f"planted {share:.0%}", resampled(seen, share))
 
 

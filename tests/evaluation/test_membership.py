@@ -220,7 +220,7 @@ def test_a_discriminant_finds_the_direction_in_which_the_sets_differ():
 def test_planted_copies_are_of_the_members_they_are_said_to_be_of(real):
     members = Cohort.open(real).select(split="train")
     copies, owners = planted_images(members, 2, range_of(members), 0)
-    assert len(copies) == len(owners) == len(set(owners)) == 14
+    assert len(copies) == len(owners) == len(set(owners)) == 18
     assert np.array_equal(copies[0], members.image(int(owners[0]))[:, ::-1])
 
 

@@ -36,10 +36,13 @@ class Whitening:
     def __init__(self, reference: np.ndarray, dimensions: int) -> None:
         reference = np.asarray(reference, np.float64)
         self.mean = reference.mean(axis=0)
-        dimensions = min(dimensions, reference.shape[1], len(reference) - 1)
-        _, spread, directions = np.linalg.svd(reference - self.mean, full_matrices=False)
-        deviation = spread[:dimensions] / np.sqrt(len(reference) - 1)
-        self.map = directions[:dimensions].T / np.maximum(deviation, 1e-9 * max(float(spread[0]), 1e-300))
+        centered = reference - self.mean
+        wide = centered.shape[1] > len(centered)  # the smaller of both products has all there is to know
+        squares, vectors = np.linalg.eigh(centered @ centered.T if wide else centered.T @ centered)
+        order = np.argsort(-squares)[: min(dimensions, centered.shape[1], len(centered) - 1)]
+        spread = np.sqrt(np.maximum(squares[order], 1e-18 * max(float(squares.max()), 1e-300)))
+        directions = centered.T @ vectors[:, order] / spread if wide else vectors[:, order]
+        self.map = directions / (spread / np.sqrt(len(centered) - 1))
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         return (np.asarray(features, np.float64) - self.mean) @ self.map

@@ -81,9 +81,12 @@ def judge(
     scores = [item for attacks in sets for item in _entries(attacks)]
     figures = _figures(sets, found, p_value, tail, thresholds) | {"notes": list(notes)}
     verdict, reason = _verdict(found, p_value, tail, thresholds, sets)
-    caught = figures["smallest_share_caught"]
+    caught, best = figures["smallest_share_caught"], figures["best_at_planted_copies"]
+    seen = (
+        "" if best is None else f" (of changed copies put among the synthetic images, the best attack sees {best:.0%})"
+    )
     power = (
-        f"it would have failed had {caught:.0%} of the training images been learned by heart"
+        f"it would have failed had {caught:.0%} of the training images been learned by heart{seen}"
         if caught is not None
         else "with so few images it could not have failed, whatever the generator learned by heart"
     )

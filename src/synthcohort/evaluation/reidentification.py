@@ -23,8 +23,6 @@ from synthcohort.core.files import atomic_path, digest_json, remove
 from synthcohort.core.policy import Policy
 from synthcohort.evaluation.entries import CONFIDENCE, entry, interval_words
 from synthcohort.evaluation.inputs import Inputs, patients, sample_images, sample_patients
-from synthcohort.evaluation.privacy import smallest_rate_caught
-from synthcohort.evaluation.spaces import planted_images, range_of
 from synthcohort.evaluation.steps import code_digest
 from synthcohort.metrics.attacks import design_effect
 from synthcohort.metrics.intervals import (
@@ -53,7 +51,7 @@ PLANTED = 7  # changed copies of each kind
 class ReidentificationConfig:
     """The budget of the fit."""
 
-    steps: int = 600
+    steps: int = 500
     max_images: int = 20_000  # training images fitted on and searched; whole patients
     folds: int = 30  # groups of patients that the jackknife leaves out in turn
 
@@ -145,6 +143,7 @@ class Embeddings:
 
     def verifier(self) -> "Verifier":
         """Fitted on the training images, or read from the cache."""
+        from synthcohort.evaluation.spaces import range_of
         from synthcohort.learning.verification import Verifier, VerifierConfig, fit_verifier
 
         if self._verifier is None:
@@ -198,6 +197,8 @@ def pair_area(embedded: np.ndarray, owners: Sequence[str], folds: int, seed: int
 
 def link(real: Cohort, train: Cohort, synthetic: Cohort, embeddings: Embeddings, seed: int) -> Links:
     """The links of synthetic and control images, and of images that are known to belong to a training patient."""
+    from synthcohort.evaluation.spaces import planted_images, range_of
+
     control, test = real.select(split="control"), real.select(split="test")
     gallery, strangers = embeddings.of(train), embeddings.of(real.select(split="validation"))
     known, owners = embeddings.of(test), np.asarray(patients(test))
@@ -230,6 +231,8 @@ def excess(queries: np.ndarray, gallery: np.ndarray, strangers: np.ndarray) -> n
 
 def judge_links(links: Links, area: Score) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Scores, and {verdict, reason, …}: whether more synthetic than control images are linked to a training patient."""
+    from synthcohort.evaluation.privacy import smallest_rate_caught
+
     n, m = len(links.synthetic), len(links.control)
     rate = max(RATE, 10 / m) if m else 1.0
     if rate > HIGHEST_RATE:

@@ -67,5 +67,8 @@ def planted_images(members: Cohort, each: int, values: ValueRange, seed: int) ->
     order = generator.permutation(len(members))
     owners = np.resize(order, total)
     changes = [change for change in KINDS.values() for _ in range(each)]
-    pairs = zip(changes, owners, strict=True)
-    return [change(members.image(int(owner)), values, generator) for change, owner in pairs], owners
+    strangers = np.roll(owners, 1)  # for changes that blend with another person's image
+    return [
+        change(members.image(int(owner)), members.image(int(other)), values, generator)
+        for change, owner, other in zip(changes, owners, strangers, strict=True)
+    ], owners

@@ -39,8 +39,8 @@ AUGMENTATION = FitConfig(rotate_degrees=6.0, scale=0.06, shift=0.05, brightness=
 class VerifierConfig:
     """The budget and the recipe; `steps` x `patients` x 2 images are seen."""
 
-    steps: int = 600
-    patients: int = 48  # in a batch, two images of each
+    steps: int = 500
+    patients: int = 32  # in a batch, two images of each
     size: int = 64
     widths: tuple[int, ...] = (32, 64, 128, 256)
     dimensions: int = 64  # of the embedding
