@@ -141,7 +141,7 @@ def subgroups(
     roles = inputs.real.column("split")
     unseen = inputs.real.select(indices=[i for i, role in enumerate(roles) if role in ("validation", "test")])
     seen, synthetic = (
-        Side(made.mark(view), columns.codes(view), *_eyes(eyes, inputs, view)) for view in (unseen, synthetic_view)
+        Side(made.mark(view), columns.codes(view), *seen_by(eyes, inputs, view)) for view in (unseen, synthetic_view)
     )
     sound = Side(made.reference, columns.codes(made.reference_view))
     composition = _composed(inputs, train, columns)
@@ -160,7 +160,7 @@ def _composed(inputs: Inputs, view: Cohort, columns: Columns) -> Side:
     return Side(Marked(empty, np.zeros(num, bool), owners, inputs.classes(view), empty), columns.codes(view))
 
 
-def _eyes(eyes: Any, inputs: Inputs, view: Cohort) -> tuple[np.ndarray, np.ndarray | None]:
+def seen_by(eyes: Any, inputs: Inputs, view: Cohort) -> tuple[np.ndarray, np.ndarray | None]:
     """Features, and whether the grader reads the label that the image carries."""
     features = eyes.see("self_trained", view).features
     if inputs.label is None:
