@@ -147,4 +147,4 @@ def test_one_column_alone_can_be_guided() -> None:
     strong = Generator(plain.denoiser, plain.spec, SamplingConfig(steps=3, guidance={"grade": 3.0}))
     a, b = next(plain.draw([{"grade": 2}], [1])), next(strong.draw([{"grade": 2}], [1]))
     assert not np.array_equal(a, b)
-    assert np.array_equal(next(plain.draw([{}], [1])), next(strong.draw([{}], [1])))  # nothing is said: nothing to guide
+    assert np.array_equal(next(plain.draw([{}], [1])), next(strong.draw([{}], [1])))  # nothing said: nothing to guide

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -172,7 +173,8 @@ def test_types_of_several_shapes_and_colors_and_text(
     assert capsys.readouterr().err.count(found) == 1
     made = load_generator(tmp_path / "run")
     assert (made.spec.channels, made.spec.size) == (4, (8, 8))
-    conditions = [{"image_type": "discs", "grade": 1}, {"image_type": "colors", "prompt": LONG}] * 2
+    conditions: list[dict[str, Any]] = [{"image_type": "discs", "grade": 1}, {"image_type": "colors", "prompt": LONG}]
+    conditions *= 2
     images = list(made.draw(conditions, [1, 2, 3, 4]))
     assert [image.shape for image in images] == [(16, 16), (8, 16, 3)] * 2
     said = capsys.readouterr().err
