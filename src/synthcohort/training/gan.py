@@ -186,6 +186,8 @@ def _loop(run: RunFolder, state: GanState, data: JointSet, watch: GanWatch | Non
     config, own = state.config, state.config.images_per_step
     log_steps, save_steps = (max(1, round(n / own)) for n in (config.log_images, config.checkpoint_images))
     look_steps = max(1, math.ceil(state.steps / config.looks))
+    if state.course.ended is not None:
+        return Alarm(*state.course.ended)
     found: list[Measured] = []
     began, aside = time.monotonic(), 0.0
     bar = progress(state.steps * own, "train GAN", start=state.images_spent) if watch else nullcontext()
@@ -211,7 +213,8 @@ def _loop(run: RunFolder, state: GanState, data: JointSet, watch: GanWatch | Non
                 advance(own, **_shown(measured, state))
             if alarm is not None:
                 if last or not may_go_back(alarm, course.setbacks, config.rollbacks):
-                    if watch is not None and measured.finite:
+                    state.course.ended = (alarm.kind, alarm.reason)
+                    if watch is not None and measured.finite:  # else the last one leads to the same end
                         state.save(run.path / "checkpoint")
                     return alarm
                 _go_back(run, state, watch, alarm)
@@ -363,8 +366,6 @@ def gan_sheet(generator: GanGenerator, seed: int, per_class: int = 8) -> bytes:
     values = first.values[:8] if first is not None else ()
     conditions: list[dict[str, Any]] = [{first.name: v} for v in values for _ in range(per_class)] if first else []
     conditions = conditions or [{} for _ in range(2 * per_class)]
-    if len(generator.spec.images) > 1 and (first is None or first.name != "image_type"):
-        raise ValueError("a model of several image types has a column that names them")
     seeds = [seed_from("sample sheet", seed, i) for i in range(len(conditions))]
     return sheet(list(generator.draw(conditions, seeds)), columns=per_class)
 

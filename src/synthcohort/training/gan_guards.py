@@ -7,7 +7,7 @@ its last good look with other settings, or ends it.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from synthcohort.training.gan_config import MOST_AUGMENT
 from synthcohort.training.gan_state import Course
@@ -21,8 +21,6 @@ WORSE = 1.25  # and this many times, twice in a row, where the discriminator ove
 HEART = 0.5  # of the way from drawn to training images: where validation images lie when it knows those by heart
 NEAR = 0.03  # distances nearer than this (relative) are taken to be equal
 PACE, FIRM, MORE = 0.5, 2.0, 0.2  # what going back does: half the rate, twice the penalty, more augmentation
-
-Kind = Literal["divergence", "collapse", "overfitting", "copies"]
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,9 @@ class Look:
 
 @dataclass(frozen=True)
 class Alarm:
-    """What went wrong, in words."""
+    """What went wrong: divergence, collapse, overfitting or copies, and how it was seen, in words."""
 
-    kind: Kind
+    kind: str
     reason: str
 
 

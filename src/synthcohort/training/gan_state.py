@@ -36,6 +36,7 @@ class Course:
     pace, firm    factors of the learning rate and of the penalties, changed when training goes back
     probability   of each change of an image
     signs         running mean of the sign of real over drawn scores
+    ended         the alarm that ended the training before its budget was spent: its kind and reason
     """
 
     step: int = 0
@@ -45,6 +46,7 @@ class Course:
     firm: float = 1.0
     probability: float = 0.0
     signs: float = 0.0
+    ended: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,8 @@ class GanState:
                     remedy="train into another --out, or with the synthcohort that began it",
                 )
             ) from error
-        self.course = Course(**facts["course"])
+        course = dict(facts["course"])
+        self.course = Course(**course | {"ended": tuple(course["ended"]) if course["ended"] else None})
         return True
 
 

@@ -164,9 +164,7 @@ class GanWatch:
         if not torch.isfinite(drawn).all():
             return Look(**{**asdict(look), "diversity": 0.0})
         made = self.sight.see(drawn)
-        labels = condition.labels
-        place = next((i for i, c in enumerate(self.spec.vocabulary.columns) if c.label.values), None)
-        classes = np.zeros(len(labels)) if place is None else labels[:, place].double().numpy()
+        classes = self._classes(condition)
         return Look(
             **{
                 **asdict(look),
@@ -181,6 +179,14 @@ class GanWatch:
                 "overfitting": self._overfitting(condition, generator, discriminator),
             }
         )
+
+    def _classes(self, condition: Condition) -> np.ndarray:
+        """[B] the class of each row in the image type, else the first label or attribute that has classes."""
+        columns = [(i, c.role) for i, c in enumerate(self.spec.vocabulary.columns) if c.label.values]
+        if not columns:
+            return np.zeros(len(condition))
+        place, _ = min(columns, key=lambda item: ("type", "label", "attribute").index(item[1]))
+        return condition.labels[:, place].double().numpy()
 
     @torch.inference_mode()
     def _overfitting(
