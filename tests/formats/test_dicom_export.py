@@ -1,5 +1,6 @@
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pydicom
@@ -7,8 +8,18 @@ import pytest
 
 from synthcohort.core.files import digest_array
 from synthcohort.core.seeds import rng
-from synthcohort.formats.dicom_export import Equipment, SyntheticImage, encode, marking_problems, sop_class, uid
+from synthcohort.formats.dicom_export import (
+    Equipment,
+    SlicePlace,
+    SyntheticImage,
+    encode,
+    marking_problems,
+    sop_class,
+    uid,
+)
+from synthcohort.formats.dicom_simulated import HOLDS
 
+SIMULATED = dict.fromkeys({keyword for held in HOLDS.values() for keyword in held}, 50.0)
 EQUIPMENT = Equipment("0.1.0", "Synthetic cohort sha256:ab")
 DEPTHS = {"uint8": (0, 256), "uint16": (0, 4096), "int16": (-1024, 3072)}
 
@@ -17,6 +28,15 @@ def example(dtype: str = "uint8", shape: tuple[int, ...] = (7, 5), **record) -> 
     pixels = rng("export", dtype).integers(*DEPTHS[dtype], shape).astype(dtype)
     full = {"image_id": "synthetic-1", "pixels_digest": digest_array(pixels), "seed": 5, **record}
     return SyntheticImage(pixels, full, {"kl_grade": 4}, "sha256:ab")
+
+
+AXIAL = np.array([[0, 0, 0.5, -10], [0, 0.7, 0, 4], [2.5, 0, 0, 1], [0, 0, 0, 1.0]])
+TURN = np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1.0]])
+OBLIQUE = np.vstack([np.column_stack([TURN @ AXIAL[:3, :3], AXIAL[:3, 3]]), AXIAL[3]])
+
+
+def placed(image: SyntheticImage, affine: np.ndarray | None = AXIAL, number: int = 3) -> SyntheticImage:
+    return replace(image, place=SlicePlace("volume-00001", number, affine))
 
 
 CASES = {
@@ -33,6 +53,15 @@ CASES = {
     "MR, 8 bit": (example(modality="MR"), "Secondary Capture Image Storage"),
     "ultrasound": (example(modality="US", body_part="BREAST"), "Ultrasound Image Storage"),
     "ultrasound, color": (example(modality="US", shape=(7, 5, 3)), "Ultrasound Image Storage"),
+    "dermoscopy": (example(modality="XC", shape=(7, 5, 3), body_part="SKIN"),
+                   "VL Photographic Image Storage"),
+    "histology": (example(modality="SM", shape=(7, 5, 3), body_part="COLON"), "VL Microscopic Image Storage"),
+    "CT slice of a volume": (placed(example("int16", modality="CT", body_part="CHEST", view="axial")),
+                             "CT Image Storage"),
+    "CT of a volume on no lattice": (placed(example("int16", modality="CT", body_part="CHEST"), None),
+                                     "Secondary Capture Image Storage"),
+    "MR slice of an oblique volume": (placed(example("uint16", modality="MR", bits_stored=12), OBLIQUE),
+                                      "MR Image Storage"),
     "fundus photograph": (example(modality="OP", shape=(7, 5, 3), laterality="L"), "Secondary Capture Image Storage"),
     "unknown": (example("uint16"), "Secondary Capture Image Storage"),
 }  # fmt: skip
@@ -113,7 +142,43 @@ def test_an_independent_validator_finds_no_error(name, tmp_path):
     if shutil.which("dciodvfy") is None:
         return
     path = tmp_path / "image.dcm"
-    path.write_bytes(encode(CASES[name][0], EQUIPMENT))
+    path.write_bytes(encode(CASES[name][0], EQUIPMENT, SIMULATED))
     found = subprocess.run(["dciodvfy", path], capture_output=True, text=True, timeout=60, check=False)
     errors = [line for line in (found.stdout + found.stderr).splitlines() if line.startswith("Error")]
     assert [line for line in errors if "not a recognized standard attribute - (0x0008,0x001c)" not in line] == []
+
+
+def read(image: SyntheticImage, simulated: dict[str, float] | None = None) -> pydicom.Dataset:
+    return pydicom.dcmread(pydicom.filebase.DicomBytesIO(encode(image, EQUIPMENT, simulated)))
+
+
+def test_slices_of_a_volume_are_one_series_of_one_patient_in_place():
+    base = example("int16", modality="CT", body_part="CHEST", view="axial")
+    sets = [read(placed(replace(base, record={**base.record, "image_id": f"s-{k}"}), OBLIQUE, k)) for k in range(3)]
+    for keyword in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+        assert len({str(ds[keyword].value) for ds in sets}) == 1, keyword
+    assert len({ds.SOPInstanceUID for ds in sets}) == 3
+    assert [ds.InstanceNumber for ds in sets] == [1, 2, 3]
+    for k, ds in enumerate(sets):
+        spacing = np.array(ds.PixelSpacing, float)
+        right, down = np.array(ds.ImageOrientationPatient, float).reshape(2, 3)
+        # Source: DICOM PS3.3 C.7.6.2.1.1, equation C.7.6.2.1-1
+        found = np.array(ds.ImagePositionPatient, float) + 4 * right * spacing[1] + 6 * down * spacing[0]
+        assert np.allclose(found, (OBLIQUE @ [k, 6, 4, 1])[:3], atol=1e-6)
+
+
+def test_simulated_values_stand_only_where_asked_for_and_say_so():
+    image = CASES["CT slice"][0]
+    assert read(image).KVP is None
+    assert "SIMULATED" not in read(image).ImageComments
+    asked = read(image, {"KVP": 120.0, "EchoTime": 20.0})
+    assert asked.KVP == 120
+    assert "EchoTime" not in asked, "no CT has an echo time"
+    assert "SIMULATED, set by no scanner: KVP." in asked.ImageComments
+    assert "SIMULATED" in asked.ContributingEquipmentSequence[0].ContributionDescription
+
+
+def test_what_may_be_simulated_is_one_list():
+    from synthcohort.release.config import SIMULATED as ALLOWED
+
+    assert set(ALLOWED) == {keyword for held in HOLDS.values() for keyword in held}

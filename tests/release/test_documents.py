@@ -47,7 +47,9 @@ def test_scorecard_names_all_seven_criteria(bundle):
 
 def test_a_spread_between_groups_is_a_figure(cohort, scores, save, config, key, tmp_path):
     for grade, value in ((0, 0.9), (1, 0.5)):
-        scores["scores"].append({**scores["scores"][0], "name": "recall", "subset": f"kl_grade={grade}", "value": value})
+        scores["scores"].append(
+            {**scores["scores"][0], "name": "recall", "subset": f"kl_grade={grade}", "value": value}
+        )
     release(cohort.path, save(scores), tmp_path / "bundle", config, key=key)
     card = read_artifact(tmp_path / "bundle" / "scorecard.json", "scorecard", 2)
     spread = card["criteria"][-1]["spread"]["recall self"]

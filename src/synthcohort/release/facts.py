@@ -41,7 +41,7 @@ class Facts:
         return link(self.provenance, name)
 
     def counts(self, column: str) -> dict[str, int]:
-        """How many images have each value of a column, labels in their order, others most first; what is absent is not counted."""
+        """How many images have each value of a column: labels in their order, others most first."""
         found = pc.value_counts(self.synthetic.records.column(column)).to_pylist()
         counted = {str(item["values"]): item["counts"] for item in found if item["values"] is not None}
         label = self.synthetic.labels.get(column)
@@ -61,4 +61,6 @@ class Facts:
 
 def known(question: str, answer: Any, source: str = "") -> Item:
     """What the run says, or that it says nothing."""
-    return Item(question, str(answer), "evidence", source) if answer not in (None, "", [], {}) else Item(question, "Not recorded.", "none")
+    if answer in (None, "", [], {}):
+        return Item(question, "Not recorded.", "none")
+    return Item(question, str(answer), "evidence", source)

@@ -7,6 +7,7 @@ a PACS takes as the same instances: UIDs come from the content. Extra `pacs`.
 import hashlib
 import ipaddress
 import re
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -105,15 +106,16 @@ def _store(paths: list[Path], node: Node, config: PushConfig) -> Counter[str]:
     for path in paths:
         meta = pydicom.filereader.read_file_meta_info(path)
         kinds.setdefault(str(meta.MediaStorageSOPClassUID), set()).add(str(meta.TransferSyntaxUID))
+    _check_port(node, config.timeout)
     entity = AE(ae_title=config.title)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = config.timeout
     entity.connection_timeout = config.timeout
     contexts = [build_context(kind, sorted(syntaxes)) for kind, syntaxes in sorted(kinds.items())]
     association = entity.associate(node.host, node.port, contexts=contexts, ae_title=node.title)
     if not association.is_established:
-        why = "refused the association" if association.is_rejected else "cannot be reached, or broke off"
+        why = "refused the association" if association.is_rejected else "took none of the image classes, or broke off"
         raise InputError(
-            Problem(f"PACS {node.title}", why, remedy="check title, host and port, and that it knows our title")
+            Problem(f"PACS {node.title}", why, remedy="check the title, and that it knows ours and stores these images")
         )
     statuses: Counter[str] = Counter()
     with progress(len(paths), "push", "files") as advance:
@@ -125,6 +127,17 @@ def _store(paths: list[Path], node: Node, config: PushConfig) -> Counter[str]:
     if association.is_established:
         association.release()
     return statuses
+
+
+def _check_port(node: Node, timeout: float) -> None:
+    """Raises InputError where nobody listens; pynetdicom would log an error and leave its socket open."""
+    try:
+        socket.create_connection((node.host, node.port), timeout=timeout).close()
+    except OSError:
+        where = f"{node.host} port {node.port}"
+        raise InputError(
+            Problem(f"PACS {node.title}", f"cannot be reached at {where}", remedy="check host and port")
+        ) from None
 
 
 def _send(association: Any, path: Path) -> str:
