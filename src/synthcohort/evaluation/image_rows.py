@@ -16,7 +16,7 @@ from synthcohort.core.files import atomic_path, digest_json, remove
 from synthcohort.core.progress import progress
 from synthcohort.evaluation.inputs import Inputs
 from synthcohort.imaging import intensity, radiomics, spectra
-from synthcohort.imaging.intensity import ValueRange, to_unit, value_range_of
+from synthcohort.imaging.intensity import ValueRange, value_range_of
 
 CHUNK = 512  # images whose numbers are made durable together
 PIXELS = 2**21  # looked at together
@@ -69,7 +69,7 @@ def gray_of(images: np.ndarray) -> np.ndarray:
 def unit_images(view: Cohort, indices: np.ndarray, values: ValueRange) -> np.ndarray:
     """Some images, 0 to 1 on this scale: [B, rows, columns(, 3)] float64."""
     stored = np.stack([view.image(int(index)) for index in indices])
-    return (to_unit(stored, values).astype(np.float64) + 1) / 2
+    return (np.clip(stored.astype(np.float64), values.low, values.high) - values.low) / (values.high - values.low)
 
 
 def _looks(unit: np.ndarray) -> np.ndarray:

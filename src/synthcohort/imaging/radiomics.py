@@ -56,7 +56,8 @@ def discretized(images: np.ndarray, levels: int = LEVELS) -> np.ndarray:
     low = images.min(axis=(1, 2), keepdims=True)
     span = images.max(axis=(1, 2), keepdims=True) - low
     scaled = np.where(span > 0, (images - low) / np.where(span > 0, span, 1), 0)
-    return np.minimum((scaled * levels).astype(np.int64) + 1, levels)
+    # Values on the border of two levels belong to the upper one, however the intensities were scaled.
+    return np.minimum((scaled * levels + 1e-9).astype(np.int64) + 1, levels)
 
 
 def first_order(images: np.ndarray, gray: np.ndarray, levels: int = LEVELS) -> np.ndarray:

@@ -15,11 +15,15 @@ def num_scales(shape: tuple[int, int]) -> int:
     return scales
 
 
-def ms_ssim(a: np.ndarray, b: np.ndarray, data_range: float, scales: int | None = None) -> np.ndarray:
+def ms_ssim(
+    a: np.ndarray, b: np.ndarray, data_range: float, scales: int | None = None, reflected: bool = True
+) -> np.ndarray:
     """Multi-scale structural similarity of image pairs [B, rows, columns]: [B] float64, 1 for equal images.
 
-    Small images have fewer than the five scales of the paper; the weights of those they have are brought to a sum of 1.
-    Negative parts count as 0. Raises ValueError for images smaller than the window (11 pixels).
+    Small images have fewer than the five scales of the paper; the weights of those they have are brought to the sum of
+    all. Negative parts count as 0. `reflected`: at the coarsest scale windows across the border count too, the image
+    reflected there, as in torchmetrics 1.9; without it whole windows only, as in the paper's own code.
+    Raises ValueError for images smaller than the window (11 pixels).
     Source: Wang, Simoncelli and Bovik 2003.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -28,13 +32,17 @@ def ms_ssim(a: np.ndarray, b: np.ndarray, data_range: float, scales: int | None 
     scales = scales or num_scales(a.shape[1:])
     if not 1 <= scales <= num_scales(a.shape[1:]):
         raise ValueError(f"{scales} scales of images of {a.shape[1:]} pixels; possible: {num_scales(a.shape[1:])}")
-    weights = np.array(WEIGHTS[:scales]) / sum(WEIGHTS[:scales])
+    weights = np.array(WEIGHTS[:scales]) * (sum(WEIGHTS) / sum(WEIGHTS[:scales]))
     result = np.ones(len(a))
     for scale in range(scales):
+        last = scale == scales - 1
+        if last and reflected:
+            a, b = (np.pad(x, ((0, 0), (WINDOW // 2,) * 2, (WINDOW // 2,) * 2), mode="reflect") for x in (a, b))
         whole, contrast = _ssim(a, b, data_range)
-        part = whole if scale == scales - 1 else contrast
+        part = whole if last else contrast
         result *= np.maximum(part, 0) ** weights[scale]
-        a, b = _halved(a), _halved(b)
+        if not last:
+            a, b = _halved(a), _halved(b)
     return result
 
 

@@ -6,7 +6,7 @@ A self-trained encoder is a classifier fitted on the real training images (learn
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache as once
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from synthcohort.core.errors import ConfigError, Problem
+from synthcohort.core.errors import ArtifactError, ConfigError, Problem
 from synthcohort.core.files import atomic_path, digest_bytes, digest_json, remove
 from synthcohort.core.progress import progress
 from synthcohort.imaging.intensity import ValueRange
@@ -94,6 +94,29 @@ def fit_on_turns(images: Images, config: FitConfig, seed: int, value_range: Valu
     value_range = value_range or turned.pixels.value_range
     labels = np.arange(len(turned)) % 4
     return fit_classifier(turned, labels, 4, config, seed, value_range, "self-supervised fit")
+
+
+def self_supervised_encoder(
+    images: Images, folder: Path, config: FitConfig, seed: int, value_range: ValueRange | None = None
+) -> Encoder:
+    """`fit_on_turns` on these images, fitted once and kept in `folder` by content, settings and code.
+
+    It learns what lies where in a body. Images without an up and down (histology, smears) teach it little.
+    """
+    from synthcohort.learning import fit
+
+    config = replace(config, flip=False)
+    scale = None if value_range is None else asdict(value_range)
+    content = {"pixels": Pixels(images).digest(), "fit": asdict(config), "seed": seed, "range": scale}
+    key = digest_json({**content, "code": [_code(), inspect.getsource(fit)]}).partition(":")[2][:24]
+    path = Path(folder) / f"self-supervised-{key}"
+    try:
+        classifier = Classifier.load(path)
+    except ArtifactError:
+        remove(path)
+        fit_on_turns(images, config, seed, value_range).save(path)
+        classifier = Classifier.load(path)
+    return classifier_encoder(classifier, "self_supervised")
 
 
 def features(view: Images, encoder: str | Encoder, cache: Path) -> np.ndarray:
