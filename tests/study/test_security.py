@@ -99,7 +99,8 @@ def test_a_link_is_not_used_up_by_a_scanner_that_follows_it(served):
     "path",
     [
         "/static/../study.db", "/static/%2e%2e/%2e%2e/study.db", "/static/style.css%00.html", "/static//etc/passwd",
-        "/image/..%2f..%2fstudy.db/a", "/../../etc/passwd", "/images/x", "/study.db", "/invitations.txt", "/design.json",
+        "/image/..%2f..%2fstudy.db/a", "/../../etc/passwd", "/images/x", "/study.db", "/invitations.txt",
+        "/design.json",
         "/openapi.json", "/docs", "/redoc", "/static/layout.html", "/image/x/..", "/.git/config",
     ],
 )  # fmt: skip
@@ -142,7 +143,7 @@ def test_odd_values_are_harmless(served, tools, at_work, value):
 
 
 def test_too_often_is_refused_and_the_others_go_on(make):
-    served = make(limits=Limits(scale=0.1))
+    served = make(limits=Limits(scale=0.01))
     client = served.browser()
     found = [client.get("/join/guess").status_code for _ in range(8)]
     assert found[:3] == [404, 404, 404]

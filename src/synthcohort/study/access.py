@@ -100,7 +100,7 @@ def _digest(value: str) -> str:
 
 
 # at once, and a minute; a whole course may share one address
-RATES = {"join": (40, 60.0), "page": (200, 600.0), "image": (400, 1200.0), "write": (200, 600.0)}
+RATES = {"join": (300, 300.0), "page": (1000, 3000.0), "image": (2000, 6000.0), "write": (1000, 3000.0)}
 MOST_CLIENTS = 10_000
 
 

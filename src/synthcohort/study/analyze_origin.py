@@ -79,7 +79,7 @@ def _curve(truth: np.ndarray, row: np.ndarray) -> dict[str, Any]:
 
 
 def origin_equivalence(table: Table, margin: float) -> dict[str, Any] | None:
-    """Whether the readers' mean area is shown to be within the margin of 0.5: they cannot tell, for all that matters."""
+    """Whether the readers' mean area is shown to be within the margin of 0.5: what they can tell does not matter."""
     counted = table.of(table.origin != "degraded")
     truth = counted.origin == "synthetic"
     if not table.readers or min(truth.sum(), (~truth).sum()) < 2:

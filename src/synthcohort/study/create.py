@@ -118,12 +118,8 @@ def _with_power(design: Design) -> tuple[Design, list[SampleSize | None]]:
 def _all_picks(design: Design, pools: Pools) -> list[PhasePicks]:
     picks: list[PhasePicks] = []
     for number, phase in enumerate(design.phases):
-        if phase.same_images and picks:
-            wanted = replace(phase, real=0 if phase.kind != "pairs" else 1, synthetic=1, degraded=0, repeats=0)
-            training = sample(wanted, pools, design.seed, number).training if phase.training else ()
-            picks.append(PhasePicks(training, picks[-1].cases))
-        else:
-            picks.append(sample(phase, pools, design.seed, number))
+        kept = picks[-1].cases if phase.same_images else None
+        picks.append(sample(phase, pools, design.seed, number, kept))
     return picks
 
 

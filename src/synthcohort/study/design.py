@@ -31,6 +31,7 @@ class Phase:
     confidence: int = 5  # levels of confidence, 0: not asked
     washout_days: float = 0.0  # from the end of the reader's phase before
     intro: str = ""  # what the reader is told before the phase
+    question: str = ""  # the words above the answers; without: the label's name, or the question of the kind
     same_images: bool = False  # take the images of the phase before it
 
     def __post_init__(self) -> None:
@@ -143,6 +144,10 @@ class Design:
             problems.append(Problem("settings readers, observers", f"{bad} bad names", "small letters, digits and -"))
         if not 0 < self.margin < 1:
             problems.append(Problem("setting margin", str(self.margin), "between 0 and 1"))
+        for number, phase in enumerate(self.phases):
+            if phase.same_images and (number == 0 or "pairs" in (phase.kind, self.phases[number - 1].kind)):
+                found = "is set for a first phase, or one of pairs"
+                problems.append(Problem("setting phases.same_images", found, "a phase after one of single images"))
         problems += self._blind_problems()
         if self.teaching and any(p.kind != "grade" or p.real or p.degraded for p in self.phases):
             found = "has real images, or phases that do not grade"
@@ -158,7 +163,7 @@ class Design:
         for number, phase in enumerate(self.phases):
             if phase.kind in ("origin", "pairs"):
                 break
-            shown.append((f"phases[{number}].intro", phase.intro))
+            shown += [(f"phases[{number}].intro", phase.intro), (f"phases[{number}].question", phase.question)]
         return [
             Problem(
                 f"setting {name}", "tells readers that images may not be real", "words that do not",

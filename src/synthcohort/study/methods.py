@@ -29,12 +29,12 @@ def _unaware(kinds: list[str], number: int) -> bool:
 def _sample(content: dict[str, Any], design: dict[str, Any]) -> str:
     images = design["images"]
     return (
-        f"Real images were drawn at random (seed {content['seed']}) from the {design['real_split']} patients, one image "
-        "a patient, and synthetic images in equal numbers from the synthetic cohort, both balanced over the classes. "
-        "Every image was brought to one size, one number of gray levels and one file size by the same steps "
-        f"({'gray values rescaled to their own percentiles' if images['intensity'] == 'rescale' else 'gray values kept'}"
-        "), and shown at 16 bits in a browser with zoom, contrast and brightness. Each reader saw the cases in a random "
-        "order of their own."
+        f"Real images were drawn at random (seed {content['seed']}) from the {design['real_split']} patients, one "
+        "image a patient, and synthetic images in equal numbers from the synthetic cohort, both balanced over the "
+        "classes. Every image was brought to one size, one number of gray levels and one file size by the same steps "
+        f"(gray values {'rescaled to their own percentiles' if images['intensity'] == 'rescale' else 'kept'}), and "
+        "shown at 16 bits in a browser with zoom, contrast and brightness. Each reader saw the cases in a random order "
+        "of their own."
     )
 
 
@@ -58,9 +58,9 @@ def _phase(number: int, phase: dict[str, Any], asked: dict[str, Any], unaware: b
 
 def _statistics(content: dict[str, Any], design: dict[str, Any]) -> str:
     words = [
-        "Figures of all readers are means over readers with 95 % intervals after Obuchowski and Rockette (covariances by "
-        "the jackknife, degrees of freedom after Hillis), so that they hold for other readers and other cases; with one "
-        "reader, for other cases. Shares of one reader have Wilson intervals."
+        "Figures of all readers are means over readers with 95 % intervals after Obuchowski and Rockette (covariances "
+        "by the jackknife, degrees of freedom after Hillis), so that they hold for other readers and other cases; with "
+        "one reader, for other cases. Shares of one reader have Wilson intervals."
     ]
     kinds = {phase["kind"] for phase in content["phases"]}
     if "grade" in kinds:
@@ -71,9 +71,9 @@ def _statistics(content: dict[str, Any], design: dict[str, Any]) -> str:
         )
     if "origin" in kinds:
         words.append(
-            "d′ uses rates with half a case added; ROC curves of answer and confidence are empirical (Mann and Whitney) "
-            "and binormal (greatest likelihood). Telling apart counts as shown to be no better than chance, for what "
-            f"matters, when two one-sided tests at 5 % show an area within {content['margin']:g} of 0.5."
+            "d′ uses rates with half a case added; ROC curves of answer and confidence are empirical (Mann and "
+            "Whitney) and binormal (greatest likelihood). Telling apart counts as shown to be no better than chance, "
+            f"for what matters, when two one-sided tests at 5 % show an area within {content['margin']:g} of 0.5."
         )
     if not content["closed"]:
         words.append("This analysis was made before the study was closed.")

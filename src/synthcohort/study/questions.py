@@ -9,11 +9,12 @@ from synthcohort.study.design import Phase
 
 @dataclass(frozen=True)
 class Option:
-    """`value` is stored; `key` is the key that chooses it."""
+    """`value` is stored; `key` is the key that chooses it; `note` is said in small letters."""
 
     value: str
     text: str
     key: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,11 @@ class Question:
     name: str
     text: str
     options: tuple[Option, ...]
+
+    @property
+    def is_scale(self) -> bool:
+        """Whether all options are single digits, which stand in a row."""
+        return len(self.options) > 3 and all(len(option.text) == 1 for option in self.options)
 
     def as_json(self) -> dict[str, Any]:
         return {"name": self.name, "text": self.text, "options": [vars(option) for option in self.options]}
@@ -39,13 +45,15 @@ def questions(phase: Phase, label: LabelColumn | None) -> tuple[Question, ...]:
     if phase.kind == "grade":
         assert label is not None
         title = label.name.replace("_", " ")
-        asked.append(Question("answer", f"Your reading: {title}", _options([str(v) for v in label.values])))
+        asked.append(
+            Question("answer", phase.question or f"Your reading: {title}", _options([str(v) for v in label.values]))
+        )
     elif phase.kind == "origin":
         words = (Option("real", "Real", "r"), Option("synthetic", "Synthetic", "s"))
-        asked.append(Question("answer", "Is this image real or synthetic?", words))
+        asked.append(Question("answer", phase.question or "Is this image real or synthetic?", words))
     elif phase.kind == "pairs":
         sides = (Option("left", "Left", "l"), Option("right", "Right", "r"))
-        asked.append(Question("answer", "Which of the two is the real one?", sides))
+        asked.append(Question("answer", phase.question or "Which of the two is the real one?", sides))
     else:
         scale = ("not at all", "little", "partly", "mostly", "fully")
         asked.append(Question("alignment", "Does the image show what the words say?", _scale(scale)))
@@ -53,9 +61,7 @@ def questions(phase: Phase, label: LabelColumn | None) -> tuple[Question, ...]:
     if phase.confidence and phase.kind != "rate":
         levels = [str(n) for n in range(1, phase.confidence + 1)]
         ends = {levels[0]: "guess", levels[-1]: "sure"}
-        options = tuple(
-            Option(level, f"{level} {ends[level]}" if level in ends else level, level[-1]) for level in levels
-        )
+        options = tuple(Option(level, level, level[-1], ends.get(level, "")) for level in levels)
         asked.append(Question("confidence", "How sure are you?", options))
     return tuple(asked)
 
@@ -69,4 +75,4 @@ def _options(values: list[str]) -> tuple[Option, ...]:
 
 
 def _scale(words: tuple[str, ...]) -> tuple[Option, ...]:
-    return tuple(Option(str(i), f"{i} {word}", str(i)) for i, word in enumerate(words, 1))
+    return tuple(Option(str(i), str(i), str(i), word) for i, word in enumerate(words, 1))

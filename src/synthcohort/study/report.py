@@ -33,7 +33,8 @@ def _phase(number: int, phase: dict[str, Any]) -> dict[str, Any]:
         axis = axis_for([number for figure in found for number in score_values(figure)])
         rows = [
             {
-                "label": _label(figure), "value": value(figure), "interval": interval(figure), "all": not figure["reader"],
+                "label": _label(figure), "value": value(figure), "interval": interval(figure),
+                "all": not figure["reader"],
                 "strip": None if axis is None or figure["value"] is None else interval_row(figure, axis),
             }
             for figure in sorted(found, key=lambda f: (f["reader"] is not None, f["reader"] or ""))

@@ -86,8 +86,12 @@ class Pools:
         return None
 
 
-def sample(phase: Phase, pools: Pools, seed: int, number: int) -> PhasePicks:
-    """The picks of a phase. Real and synthetic cases have the same number in every class, as far as numbers divide.
+def sample(
+    phase: Phase, pools: Pools, seed: int, number: int, kept: tuple[Pick, ...] | None = None
+) -> PhasePicks:  # fmt: skip
+    """The picks of a phase, with `kept` as its cases where they are those of another.
+
+    Real and synthetic cases have the same number in every class, as far as numbers divide.
 
     Raises InputError naming the classes that have too few images (each patient counts once).
     """
@@ -110,8 +114,10 @@ def sample(phase: Phase, pools: Pools, seed: int, number: int) -> PhasePicks:
 
     num_pairs = min(phase.real, phase.synthetic)
     counts = (num_pairs, num_pairs) if phase.kind == "pairs" else (phase.real, phase.synthetic)
-    cases = [*draw("real", counts[0], "cases"), *draw("synthetic", counts[1], "cases")]
-    cases += draw("degraded", phase.degraded, "cases")
+    cases = list(kept or ())
+    if kept is None:
+        cases = [*draw("real", counts[0], "cases"), *draw("synthetic", counts[1], "cases")]
+        cases += draw("degraded", phase.degraded, "cases")
     split = phase.training // 2 if min(counts) else (phase.training if counts[0] else 0)
     if phase.kind == "pairs":
         training = [*draw("real", phase.training, "training"), *draw("synthetic", phase.training, "training")]
