@@ -239,7 +239,7 @@ def test_a_stopped_training_stays_stopped_when_called_again(
 ) -> None:
     config = dataclasses.replace(gan_config, images=160, looks=5, rollbacks=0)
     alarms(monkeypatch, lambda state: Alarm("collapse", "made up"))
-    monkeypatch.setattr(loop, "chosen_look", lambda looks, control: None)
+    monkeypatch.setattr(loop, "chosen_look", lambda looks, control, alarmed: None)
     with pytest.raises(TrainingError, match="made up"):
         train_gan([cohort_path], tmp_path / "run", config, seed=1)
     monkeypatch.setattr(GanState, "update", lambda self, batches: pytest.fail("went on"))

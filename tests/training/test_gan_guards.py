@@ -43,9 +43,10 @@ def test_a_training_that_goes_well_gives_no_alarm() -> None:
 def test_collapse_after_life_or_beyond_patience() -> None:
     flat = look(3, 1.1, of_classes=0.3)
     assert kind([*GOOD, flat]) == "collapse"
-    never = [look(1, 3.0, diversity=0.2), look(2, 3.0, diversity=0.3)]
+    never = [look(1, 3.0, diversity=0.2), look(3_000, 3.0, diversity=0.3)]
     assert kind(never, 0.2) is None
     assert kind(never, 0.5) == "collapse"
+    assert kind([look(1, 3.0, diversity=0.2)], 1.0) is None  # a short training has not come far
     assert kind([*GOOD, look(3, diversity=0.0)]) == "collapse"  # numbers that are not finite
 
 
@@ -87,7 +88,8 @@ def test_gentler_settings_and_how_often() -> None:
 def test_the_last_of_the_nearest_that_neither_copy_nor_collapse() -> None:
     looks = [look(1, 1.0), look(2, 1.02), look(3, 0.5, copies=8), look(4, 0.4, diversity=0.2), look(5, 1.5)]
     assert chosen_look(looks, CONTROL) == looks[1]
-    assert chosen_look(looks[2:4], CONTROL) is None
+    assert chosen_look(looks[2:4], CONTROL, alarmed=True) is None
+    assert chosen_look(looks[2:4], CONTROL) == looks[3]
 
 
 def test_warnings_say_numbers() -> None:

@@ -309,7 +309,7 @@ def _finish(
 
     Raises TrainingError when no look gives a usable model.
     """
-    chosen = chosen_look(watch.looks, watch.copies.control)
+    chosen = chosen_look(watch.looks, watch.copies.control, alarm is not None)
     if alarm is not None:
         run.log("stop", kind=alarm.kind, reason=alarm.reason, chosen_step=chosen.step if chosen else None)
     if chosen is None or not (run.path / "averages" / f"{chosen.step:09d}.safetensors").exists():

@@ -15,7 +15,7 @@ from synthcohort.training.watch import Control, WatchPoint, copying
 
 ALIVE = 0.7  # drawn images this diverse, relative to real ones, show that training works
 COLLAPSED = 0.5  # less diverse than this is a collapse
-PATIENCE = 0.5  # share of the budget by which images must have become diverse
+PATIENCE, EARLY = 0.5, 20_000  # share of the budget, and images, by which images must have become diverse
 FAR = 2.0  # a distance this many times the lowest is a divergence
 WORSE = 1.25  # and this many times, twice in a row, where the discriminator overfits
 HEART = 0.5  # of the way from drawn to training images: where validation images lie when it knows those by heart
@@ -76,7 +76,7 @@ def judge(looks: Sequence[Look], share: float, control: Control) -> Alarm | None
     diverse = last.least_diversity
     if diverse is not None and diverse < COLLAPSED:
         alive = any((look.least_diversity or 0.0) >= ALIVE for look in before)
-        if alive or share >= PATIENCE:
+        if alive or (share >= PATIENCE and last.images_seen >= EARLY):
             return Alarm("collapse", f"drawn images have {diverse:.0%} of the diversity of real ones")
     known = [look.distance for look in before if look.distance is not None]
     if last.distance is None or not known:
@@ -109,17 +109,21 @@ def may_go_back(alarm: Alarm, setbacks: int, allowed: int) -> bool:
     return alarm.kind != "copies" and setbacks < allowed
 
 
-def chosen_look(looks: Sequence[Look], control: Control) -> Look | None:
-    """The look to make the model from: the last of those nearest to real images.
+def chosen_look(looks: Sequence[Look], control: Control, alarmed: bool = False) -> Look | None:
+    """The look to make the model from: the last of those nearest to real images that neither copy nor have collapsed.
 
-    Those that copy or have collapsed are left out; None when no look remains, the last where nothing was measured.
+    Where none is left: None after an alarm; else the last, since a short training has only not come far yet.
     """
-    good = [look for look in looks if not look.copying(control) and (look.least_diversity or 1.0) >= COLLAPSED]
+    good = [look for look in looks if not look.copying(control) and _alive(look)]
     known = [look for look in good if look.distance is not None]
     if not known:
-        return good[-1] if good else None
+        return good[-1] if good else None if alarmed or not looks else looks[-1]
     nearest = min(look.distance for look in known if look.distance is not None)
     return [look for look in known if (look.distance or 0.0) <= nearest * (1 + NEAR)][-1]
+
+
+def _alive(look: Look) -> bool:
+    return look.least_diversity is None or look.least_diversity >= COLLAPSED
 
 
 def warnings_of(looks: Sequence[Look], control: Control) -> list[str]:
