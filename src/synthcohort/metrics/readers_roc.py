@@ -105,7 +105,8 @@ def binormal(*, truth: np.ndarray, ratings: np.ndarray, confidence: float = 0.95
     if not variance > 0:
         return Binormal(float(a), b, Score(float(stats.norm.cdf(z))))
     half = float(stats.norm.ppf((1 + confidence) / 2)) * math.sqrt(variance)
-    return Binormal(float(a), b, Score(*(float(stats.norm.cdf(x)) for x in (z, z - half, z + half))))
+    value, low, high = (float(stats.norm.cdf(x)) for x in (z, z - half, z + half))
+    return Binormal(float(a), b, Score(value, low, high))
 
 
 def _category_counts(truth: np.ndarray, ratings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -89,7 +89,7 @@ class Store:
                 Problem("database", "PostgreSQL needs psycopg", remedy="pip install 'psycopg[binary]'")
             ) from None
         try:
-            return psycopg.connect(self.url, autocommit=True, row_factory=dict_row, connect_timeout=10)  # type: ignore[arg-type]
+            return psycopg.connect(self.url, autocommit=True, row_factory=dict_row, connect_timeout=10)
         except psycopg.OperationalError:
             raise InputError(
                 Problem("database", "cannot be reached", "postgresql://USER@HOST/NAME", "check the URL and the server")
