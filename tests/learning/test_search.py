@@ -143,6 +143,9 @@ def test_registration_finds_a_known_transform(made):
 
 
 def test_the_bank_holds_every_mirrored_twin():
-    bank = transform_bank((-2.0, 2.0), (1.0, 0.9), 0.05)
-    assert len(bank) == 2 * 2 * (1 + 4)
+    bank = transform_bank((-2.0, 2.0), (0.9,), (0.0, 0.05))
+    assert len(bank) == 2 * 2 * 9
     assert int((torch.linalg.det(bank[:, :, :2]) < 0).sum()) == len(bank) // 2
+    corners = transform_bank((-2.0, 2.0), (0.9,), (0.0, 0.05), middles=False)
+    assert len(corners) == 2 * 2 * 5
+    assert len(torch.unique(corners, dim=0)) == len(corners)

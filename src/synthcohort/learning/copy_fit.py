@@ -18,8 +18,8 @@ from torch import Tensor
 
 from synthcohort.learning.registration import blur
 
-TURN, CROP, STRETCH = 5.0, 0.08, 0.04  # the largest changes planted: degrees, shares of the side
-NOISE, BLUR, GAMMA, BLEND = 0.04, 0.8, 0.5, 0.3  # share of the range, pixels of 64, logarithm, share of another image
+TURN, CROP, STRETCH = 6.0, 0.10, 0.04  # the largest changes planted: degrees, shares of the side
+NOISE, BLUR, GAMMA, BLEND = 0.04, 0.8, 0.5, 0.35  # share of the range, pixels of 64, logarithm, share of another image
 SHRINKAGE = 0.1  # of the variance within, towards its mean
 RIDGE = 3.0  # pairs that speak for weights of zero
 
@@ -56,7 +56,7 @@ def photographed(x_B1SS: Tensor, others_B1SS: Tensor, generator: np.random.Gener
         value, used = _uniform(generator, low, high, B), _uniform(generator, 0, 1, B) < share
         return torch.where(used, value, torch.tensor(none))[:, None, None, None]
 
-    kept = some(1 - BLEND, 1, 0.5, 1.0)
+    kept = some(1 - BLEND, 1, 0.6, 1.0)
     x = kept * x_B1SS + (1 - kept) * others_B1SS
     amount = some(0, 1, 0.3, 0.0)
     x = (1 - amount) * x + amount * blur(x, BLUR * x.shape[-1] / 64)

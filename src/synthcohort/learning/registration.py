@@ -49,19 +49,21 @@ def local_detail(x_B1SS: Tensor, fine: float, wide: float, least: float) -> Tens
     return (band / (strength + least)).clamp(-4, 4)
 
 
-def transform_bank(degrees: tuple[float, ...], scales: tuple[float, ...], corner: float, moved: bool = False) -> Tensor:
-    """Transforms [V, 2, 3] a copy may need: mirrored or not, turned, and moved to each corner.
+def transform_bank(
+    degrees: tuple[float, ...], scales: tuple[float, ...], shifts: tuple[float, ...], middles: bool = True
+) -> Tensor:
+    """Transforms [V, 2, 3] a copy may need: mirrored or not, turned, and shifted along both axes, to both sides.
 
-    Those of scale 1 are moved only when `moved` says so.
+    Without `middles`, what is shifted is shifted along both axes alike: the corners of a square, not its sides.
     """
+    lines = sorted({sign * shift for shift in shifts for sign in (-1.0, 1.0)})
+    places = [(x, y) for x in lines for y in lines if middles or abs(x) == abs(y)]
     transforms = []
     for mirror in (1.0, -1.0):
         for angle in degrees:
             for scale in scales:
                 cos, sin = math.cos(math.radians(angle)) / scale, math.sin(math.radians(angle)) / scale
-                corners = [(x, y) for x in (-corner, corner) for y in (-corner, corner)]
-                shifts = corners if scale < 1 or moved else [(0.0, 0.0)]
-                for x, y in shifts:
+                for x, y in places:
                     transforms.append([[mirror * cos, -mirror * sin, mirror * x], [sin, cos, y]])
     return torch.tensor(transforms)
 
