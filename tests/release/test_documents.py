@@ -144,3 +144,8 @@ def test_pdf_without_its_library_says_what_to_do(cohort, scores, save, config, k
     with pytest.raises(ConfigError, match=r"synthcohort\[pdf\]"):
         release(cohort.path, save(scores), tmp_path / "bundle", replace(config, pdf=True), key=key)
     assert not (tmp_path / "bundle").exists()
+
+
+def test_the_summary_is_one_page(bundle):
+    weasyprint = pytest.importorskip("weasyprint")
+    assert len(weasyprint.HTML(string=page(bundle, "summary")).render().pages) == 1

@@ -11,6 +11,7 @@ from synthcohort.core.policy import Policy
 from synthcohort.pages.document import Item
 from synthcohort.release.config import ReleaseConfig
 from synthcohort.release.decision import Decision
+from synthcohort.release.images import RELEASED_COLUMNS
 from synthcohort.release.provenance import link
 from synthcohort.release.questions import QUESTIONS, answered
 
@@ -42,6 +43,8 @@ class Facts:
 
     def counts(self, column: str) -> dict[str, int]:
         """How many images have each value of a column: labels in their order, others most first."""
+        if column not in (*RELEASED_COLUMNS, *self.synthetic.labels):
+            raise ValueError(f"column {column!r} stays with the owner")
         found = pc.value_counts(self.synthetic.records.column(column)).to_pylist()
         counted = {str(item["values"]): item["counts"] for item in found if item["values"] is not None}
         label = self.synthetic.labels.get(column)

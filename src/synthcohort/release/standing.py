@@ -56,7 +56,7 @@ def standing(facts: Facts) -> Document:
 
 
 def _groups(facts: Facts) -> str:
-    parts = [f"{name}: {text}" for name in ("sex", "ethnicity") if (text := facts.counted(name))]
+    parts = [f"sex: {text}"] if (text := facts.counted("sex")) else []
     ages = [age for age in facts.synthetic.column("age") if age is not None]
     if ages:
         parts.append(f"age {min(ages):g} to {max(ages):g}, {len(ages):,} images with one")
@@ -64,7 +64,7 @@ def _groups(facts: Facts) -> str:
 
 
 def _missing(facts: Facts) -> str:
-    total, names = len(facts.synthetic), ("sex", "age", "ethnicity", "laterality", "view")
+    total, names = len(facts.synthetic), ("sex", "age", "laterality", "view")
     counts = {name: facts.synthetic.records.column(name).null_count for name in names}
     return (
         ", ".join(f"{name} on {count:,} of {total:,} images" for name, count in counts.items() if count) or "Nothing."

@@ -1,6 +1,7 @@
 "use strict";
 const data = window.COHORT, perPage = 60, $ = id => document.getElementById(id);
 let chosen = data.rows.map((row, i) => i), page = 0, open = 0;
+const kindWords = { dicom: "Download DICOM", png: "Download PNG", classes: "Download PNG", nifti: "Download NIfTI", parquet: "Parquet file with many images" };
 const words = name => name.replaceAll("_", " ");
 
 function addFilters() {
@@ -85,7 +86,7 @@ function look(position) {
     const link = document.createElement("a");
     link.href = path;
     link.download = path.split("/").pop();
-    link.textContent = `Download ${kind.toUpperCase()}`;
+    link.textContent = kindWords[kind] || kind;
     files.append(link);
   }
   $("prev").disabled = position === 0;
@@ -125,6 +126,7 @@ $("close").addEventListener("click", () => $("look").close());
 $("look").addEventListener("close", () => remember(""));
 $("prev").addEventListener("click", () => look(open - 1));
 $("next").addEventListener("click", () => look(open + 1));
+$("pixels").addEventListener("change", () => $("look-image").classList.toggle("pixelated", $("pixels").checked));
 $("bright").addEventListener("input", adjust);
 $("contrast").addEventListener("input", adjust);
 $("look").addEventListener("keydown", event => {
