@@ -38,7 +38,8 @@ class Asked:
         if missing:
             raise ArtifactError(Problem("provenance", f"lacks {', '.join(missing)}", "what generate records"))
         names = ("where", "balance", "prompt", "quotas")
-        return cls(made["model_digest"], made["seed"], made["count"], dict(sampling), **{n: made.get(n) for n in names})
+        said = {name: made.get(name) for name in names}
+        return cls(made["model_digest"], made["seed"], made["count"], dict(sampling or {}), **said)
 
 
 def open_run(run: Path, asked: Asked) -> tuple[Generator, Wanted]:

@@ -187,13 +187,20 @@ def _items(criterion: Mapping[str, Any], scores: Mapping[str, Any]) -> list[Item
     if name == "compliance":
         items += _compliance_items(figures)
     if name == "comprehension":
-        for key, value in figures["keys"].items():
-            kind = "open" if value is None and key in ("intended_use", "not_intended_for") else "none"
-            text = _plain(value) if value is not None else "Not answered yet." if kind == "open" else "Not recorded."
-            items.append(Item(key.replace("_", " "), text, "evidence" if value is not None else kind))
+        items += [_key_item(key, value) for key, value in figures["keys"].items()]
     if not items:
         items.append(Item("Result", f"Not evaluated: {criterion.get('reason')}.", "none"))
     return items
+
+
+def _key_item(key: str, value: Any) -> Item:
+    """One of the twelve keys; two of them only the owner can answer."""
+    question = key.replace("_", " ")
+    if value is not None:
+        return Item(question, _plain(value), "evidence")
+    if key in ("intended_use", "not_intended_for"):
+        return Item(question, "Not answered yet.", "open")
+    return Item(question, "Not recorded.", "none")
 
 
 def _compliance_items(figures: Mapping[str, Any]) -> list[Item]:

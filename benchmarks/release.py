@@ -1,0 +1,165 @@
+"""Speed and memory of release and verify, and what verify finds, on a cohort of two modalities made by code.
+
+python benchmarks/release.py --images 5000 --flips 1000      prints one JSON object
+
+Half of the images are 8-bit knee radiographs of 128 x 128, half 16-bit CT slices in volumes of 50. Every single-byte
+change (random file, random place, random value) has to be found; then each DICOM file is opened by pydicom and
+SimpleITK and judged by dciodvfy, where installed. Rates are also given by processor time, which other programs on the
+machine change less. Memory is the process's peak (ru_maxrss) after a bundle of a tenth of the images
+and after the whole one: their difference is what grows with the cohort.
+"""
+
+import argparse
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+
+from synthcohort.core.cohort import Cohort, LabelColumn
+from synthcohort.core.cohort_writer import CohortWriter
+from synthcohort.core.files import artifact_text, write_artifact
+from synthcohort.core.policy import FAMILIES, load_policy
+from synthcohort.core.seeds import rng
+from synthcohort.core.signing import load_private, make_key, public_path, sign_file
+from synthcohort.metrics.intervals import clopper_pearson
+from synthcohort.release import release, verify
+from synthcohort.release.config import ReleaseConfig
+
+SLICES = 50
+STATED = {"license": "CC0", "intended_use": "Timing.", "not_intended_for": "Anything else.", "contact": "The desk."}
+KNOWN = "not a recognized standard attribute - (0x0008,0x001c)"  # dciodvfy's dictionary of 2022
+
+
+def make_cohort(folder: Path, count: int) -> Cohort:
+    made = {"method": "code", "model_digest": "sha256:0", "seed": 1, "config": {}, "training": {}, "count": count}
+    writer = CohortWriter(folder, "timing", "synthetic", [LabelColumn("grade", "ordinal", (0, 1, 2))], made, "timing")
+    smooth = rng("base").normal(size=(16, 16)).repeat(8, 0).repeat(8, 1)
+    volumes: list[list[str]] = []
+    for i in range(count):
+        name, noise = f"synthetic-{i:06d}", rng("image", i).normal(size=(128, 128))
+        if i % 2:
+            pixels = np.clip(110 + 40 * smooth + 8 * noise, 0, 255).astype(np.uint8)
+            record: dict[str, Any] = {"modality": "DX", "body_part": "KNEE", "laterality": "LR"[i // 2 % 2]}
+        else:
+            pixels = np.clip(400 * smooth + 60 * noise, -1024, 3000).astype(np.int16)
+            record = {"modality": "CT", "body_part": "CHEST", "view": "axial", "pixel_spacing_mm": [0.7, 0.7],
+                      "window_center": 40, "window_width": 400}  # fmt: skip
+            if i // 2 % SLICES == 0:
+                volumes.append([])
+            volumes[-1].append(name)
+        writer.add(pixels, {"image_id": name, "grade": i % 3, "seed": i, **record})
+    affine = [[0, 0, 0.7, 0], [0, 0.7, 0, 0], [2.5, 0, 0, 0], [0, 0, 0, 1]]
+    listed = [{"image_ids": names, "affine_lps": affine} for names in volumes]
+    text = artifact_text("volumes", 1, {"volumes": listed})
+    return writer.finish(extra_files={"volumes.json": text}, screened=True)
+
+
+def write_evidence(folder: Path, cohort: Cohort, key: Path) -> None:
+    base = {"title": "A figure", "group": "privacy", "family": "copies", "encoder": None, "subset": None, "floor": None,
+            "control": None, "confidence": 0.95, "better": "lower", "good": "", "computed_on": "", "n_real": 1,
+            "n_synthetic": len(cohort), "split": None, "verdict": "pass"}  # fmt: skip
+    scores = {
+        "real": {"digest": "sha256:1", "name": "none", "images": {"train": 1}, "patients": {"train": 1}},
+        "synthetic": {"digest": cohort.digest, "name": "timing", "images": len(cohort), "screened": True,
+                      "provenance": cohort.info["provenance"]},
+        "scores": [{**base, "name": "copy_rate", "value": 0.0, "low": 0.0, "high": 0.001},
+                   {**base, "name": "copy_sensitivity", "value": 1.0, "low": 0.97, "high": 1.0}],
+        "families": {name: {"verdict": "pass", "reason": "made by code", "figures": {}} for name in FAMILIES},
+        "verdict": "pass", "failed": [], "inconclusive": [], "policy": load_policy().summary(), "settings": {},
+    }  # fmt: skip
+    write_artifact(folder / "scores.json", "scores", 1, scores)
+    sign_file(folder / "scores.json", load_private(key))
+
+
+def peak_mib() -> float:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def flips(bundle: Path, public: Path, count: int) -> dict[str, Any]:
+    """Random single-byte changes, each undone; verify must name the file."""
+    files = sorted(path for path in bundle.rglob("*") if path.is_file())
+    random, found = rng("flips"), 0
+    for _ in range(count):
+        path = files[int(random.integers(len(files)))]
+        data = bytearray(path.read_bytes())
+        place = int(random.integers(len(data)))
+        data[place] ^= int(random.integers(1, 256))
+        before = path.read_bytes()
+        path.write_bytes(data)
+        result = verify(bundle, public)
+        found += not result["ok"] and any(path.name in problem for problem in result["problems"])
+        path.write_bytes(before)
+    low, high = clopper_pearson(found, count, 0.95)
+    return {"found": found, "of": count, "low": low, "high": high, "whole_again": verify(bundle, public)["ok"]}
+
+
+def readers(paths: list[Path]) -> dict[str, Any]:
+    """How many files each reader opens, and the validator passes."""
+    import SimpleITK
+
+    opened = sum(pydicom.dcmread(path).pixel_array.size > 0 for path in paths)
+    itk = sum(SimpleITK.ReadImage(str(path)).GetNumberOfPixels() > 0 for path in paths)
+    result: dict[str, Any] = {"files": len(paths), "pydicom": int(opened), "simpleitk": int(itk)}
+    if shutil.which("dciodvfy"):
+        result["dciodvfy"] = sum(not list(errors(path)) for path in paths)
+    return result
+
+
+def errors(path: Path) -> Iterator[str]:
+    found = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
+    for line in (found.stdout + found.stderr).splitlines():
+        if line.startswith("Error") and KNOWN not in line:
+            yield line
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--flips", type=int, default=1000)
+    parser.add_argument("--flip-images", type=int, default=40, help="images of the bundle whose bytes are changed")
+    args = parser.parse_args()
+    result: dict[str, Any] = {"images": args.images}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        key = folder / "key"
+        make_key(key)
+        config = ReleaseConfig(formats=("dicom", "png"), **STATED)
+        for name, count in (("tenth", max(20, args.images // 10)), ("whole", args.images)):
+            cohort = make_cohort(folder / name / "cohort", count)
+            write_evidence(folder / name / "evidence", cohort, key)
+            cohort = None  # type: ignore[assignment]
+            before, began, busy = peak_mib(), time.monotonic(), time.process_time()
+            bundle = folder / name / "bundle"
+            release(folder / name / "cohort", folder / name / "evidence", bundle, config, key=key)
+            made, made_busy = time.monotonic(), time.process_time()
+            ok = verify(bundle, public_path(key))["ok"]
+            result[name] = {
+                "images": count, "verified": ok, "release_images_per_s": round(count / (made - began), 1),
+                "release_images_per_cpu_s": round(count / (made_busy - busy), 1),
+                "verify_images_per_s": round(count / (time.monotonic() - made), 1),
+                "verify_images_per_cpu_s": round(count / (time.process_time() - made_busy), 1),
+                "peak_mib_before": before,
+                "peak_mib": peak_mib(),
+            }  # fmt: skip
+        result["readers"] = readers(sorted((folder / "whole" / "bundle").rglob("*.dcm")))
+        if args.flips:
+            cohort = make_cohort(folder / "few" / "cohort", args.flip_images)
+            write_evidence(folder / "few" / "evidence", cohort, key)
+            release(cohort.path, folder / "few" / "evidence", folder / "few" / "bundle", config, key=key)
+            result["flips"] = flips(folder / "few" / "bundle", public_path(key), args.flips)
+    json.dump(result, sys.stdout, indent=1)
+    print()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
