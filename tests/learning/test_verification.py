@@ -65,8 +65,8 @@ def test_phantom_patients_are_told_apart():
 
     torch.set_num_threads(1)
     train, owners = phantoms(1000, 240, 4)
-    verifier = fit_verifier(train, owners, VerifierConfig(steps=300), 0)
-    images, strangers = phantoms(5000, 80, 4)
+    verifier = fit_verifier(train, owners, VerifierConfig(steps=400), 0)
+    images, strangers = phantoms(9000, 80, 4)
     area = pair_area(verifier.embed(images), strangers, 200, 0)
     assert area.value >= 0.95
     assert area.low >= 0.93

@@ -32,7 +32,8 @@ FORMAT, VERSION = "verifier", 1
 BATCH = 250  # images embedded together, filled up, so that a result does not depend on its neighbours
 
 
-AUGMENTATION = FitConfig(rotate_degrees=6.0, scale=0.06, shift=0.05, brightness=0.25, contrast=0.3)
+# Little scaling: how large bones are tells patients apart.
+AUGMENTATION = FitConfig(rotate_degrees=4.0, scale=0.02, shift=0.04, brightness=0.2, contrast=0.2)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class VerifierConfig:
     steps: int = 500
     patients: int = 32  # in a batch, two images of each
     size: int = 64
-    widths: tuple[int, ...] = (32, 64, 128, 256)
+    widths: tuple[int, ...] = (16, 32, 64, 128)
     dimensions: int = 64  # of the embedding
     temperature: float = 0.1
     learning_rate: float = 2e-3
