@@ -8,9 +8,9 @@ import torch
 
 from synthcohort.core.cohort import LabelColumn
 from synthcohort.core.errors import ConfigError, InputError
-from synthcohort.generation.edit import Subject
+from synthcohort.generation.edit import EditConfig, Subject
 from synthcohort.generation.gan_directions import Direction, apart, find_direction, fit_direction
-from synthcohort.generation.gan_edit import GanSubject, gan_change, gan_move, gan_sweep
+from synthcohort.generation.gan_edit import GanSubject, gan_change, gan_edits, gan_move, gan_sweep
 from synthcohort.generation.gan_project import ProjectConfig, project, unlikeness
 from synthcohort.models.checkpoint import ImageSpec
 from synthcohort.models.condition import Vocabulary
@@ -47,7 +47,9 @@ def test_the_same_condition_changes_no_bit_and_another_does(drawn: GanSubject) -
     assert not np.array_equal(other.image, drawn.subject.pixels)
     assert other.condition == {"grade": 2, "sex": "F"}
     expected = next(drawn.generator.draw([other.condition], [3]))  # the same seed under the other condition
-    assert np.abs(other.image.astype(int) - expected.astype(int)).max() <= 1
+    inside = (drawn.subject.pixels > 0) & (drawn.subject.pixels < 4095)  # what was cut off is not known any more
+    assert inside.mean() > 0.5
+    assert np.abs(other.image.astype(int) - expected.astype(int))[inside].max() <= 1
 
 
 def test_outside_a_mask_nothing_changes(drawn: GanSubject) -> None:
@@ -75,6 +77,15 @@ def test_a_sweep_goes_through_the_values_with_steps_between(drawn: GanSubject) -
         assert np.abs(edits[1].image - end).mean() < np.abs(ends[0] - ends[1]).mean()
     with pytest.raises(InputError, match="sex"):
         gan_sweep(drawn, "sex")
+
+
+def test_what_only_diffusion_can_do_is_refused_at_once(drawn: GanSubject) -> None:
+    (other,) = gan_edits(drawn.subject, {"grade": 2})
+    assert np.array_equal(other.image, gan_change(drawn, [{"grade": 2}])[0].image)
+    assert len(gan_edits(drawn.subject, {}, "grade")) == 3
+    with pytest.raises(InputError) as error:
+        gan_edits(drawn.subject, {"grade": 2}, fresh=True, config=EditConfig(local=True, strength=0.4))
+    assert len(error.value.problems) == 3
 
 
 def test_regression_finds_the_direction_and_says_how_well() -> None:
@@ -118,9 +129,9 @@ def test_moving_along_a_found_direction_changes_the_reading(generator: GanGenera
 
 def test_projection_finds_an_image_of_the_generator(generator: GanGenerator) -> None:
     pixels = next(generator.draw([SAID], [11]))
-    config = ProjectConfig(starts=2, steps=120)
+    config = ProjectConfig(starts=2, steps=60)
     found = project(generator, pixels, SAID, config)
-    assert found.error < 0.25 * found.error_before
+    assert found.error < 0.4 * found.error_before
     assert torch.equal(found.code, project(generator, pixels, SAID, config).code)
     subject = GanSubject(Subject(generator, SAID, pixels), config)
     same, other = gan_change(subject, [{}, {"grade": 2}])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from synthcohort.core.errors import InputError, Problem
 from synthcohort.diffusion.regions import feather
-from synthcohort.generation.edit import Edit, Said, Subject, sweep_values
+from synthcohort.generation.edit import Edit, EditConfig, Said, Subject, sweep_values
 from synthcohort.generation.gan_directions import Direction
 from synthcohort.generation.gan_project import ProjectConfig, project
 from synthcohort.models.gan_generator import GanGenerator
@@ -66,6 +66,33 @@ def _soft(mask: np.ndarray, size: tuple[int, int]) -> Tensor:
     if not mask.any():
         raise InputError(Problem("mask", "is empty: no pixel may change", "at least one pixel that is not 0"))
     return feather(torch.from_numpy(mask.astype(np.float32))[None, None], FEATHER)
+
+
+def gan_edits(
+    subject: Subject,
+    to: Said,
+    column: str | None = None,
+    fresh: bool = False,
+    config: EditConfig | None = None,
+    mask: np.ndarray | None = None,
+) -> list[Edit]:
+    """What `synthcohort edit` asks of a GAN: another condition, or every value of `column`.
+
+    Raises InputError for what only a diffusion model can do: fresh noise, part of the strength, a mask of its own.
+    """
+    settings = config or EditConfig()
+    asked = [
+        ("--variation", fresh),
+        ("--local", settings.local),
+        ("--strength", settings.strength != EditConfig().strength),
+    ]
+    problems = [
+        Problem(name, "given for a GAN", "leave it out, or edit with a diffusion model") for name, said in asked if said
+    ]
+    if problems:
+        raise InputError(*problems)
+    own = GanSubject(subject)
+    return gan_sweep(own, column, mask=mask) if column is not None else gan_change(own, [to], mask)
 
 
 def gan_change(subject: GanSubject, to: Sequence[Said], mask: np.ndarray | None = None) -> list[Edit]:

@@ -5,7 +5,8 @@ at one size, each half as fine as the next; the *basis* is the learned picture a
 scales. Sizes need not be powers of two: stages halve upwards (33 -> 17 -> 9 -> 5), any aspect ratio.
 
 `modern`: residual blocks of grouped convolutions without any normalization, the last layer of each zero at the start,
-bilinear resampling, leaky ReLU. Source: Huang et al. 2024 (2501.05441), section 4; fix-up: Zhang et al. 2019.
+bilinear resampling, leaky ReLU. Source: Huang et al. 2024 (2501.05441), section 4; fix-up: Zhang et al. 2019. The
+first and last convolutions have side 3, not 1, so that the squares of pixels they stack leave no lattice.
 `wgan_gp`: residual blocks of two full convolutions with ReLU, nearest resampling, tanh. Source: Gulrajani et al. 2017
 (1704.00028), appendix; group normalization in place of batch normalization, so that an image does not depend on those
 it is drawn with. Shape suffixes: B images, C channels, H rows, W columns, E width of the embedding.
@@ -161,7 +162,7 @@ class GeneratorNetwork(nn.Module):
         )
         self.stages = nn.ModuleList(_blocks(preset, width, config.blocks, depth, normalized=True) for width in widths)
         self.norm = group_norm(widths[-1]) if preset == "wgan_gp" else None
-        self.head = nn.Conv2d(widths[-1], channels * config.patch**2, 1)
+        self.head = nn.Conv2d(widths[-1], channels * config.patch**2, 3, padding=1)
         for layer in (self.embed, self.scale, self.head, *self.narrow):
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 _normal(layer, 1.0)
@@ -212,7 +213,7 @@ class DiscriminatorNetwork(nn.Module):
         grids = config.grids(size)
         widths = config.widths(len(grids))
         depth, width = config.blocks * len(widths), config.embedding_width
-        self.stem = nn.Conv2d(channels * config.patch**2, widths[0], 1)
+        self.stem = nn.Conv2d(channels * config.patch**2, widths[0], 3, padding=1)
         self.stages = nn.ModuleList(_blocks(preset, c, config.blocks, depth, normalized=False) for c in widths)
         self.widen = nn.ModuleList(
             nn.Identity() if a == b else nn.Conv2d(a, b, 1, bias=False) for a, b in itertools.pairwise(widths)

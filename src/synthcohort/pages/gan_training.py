@@ -46,7 +46,8 @@ def render_gan_training(
                           _curve("coverage", looks, "coverage"),
                           _curve("coverage, training", looks, "coverage_floor", dashed=True)], zero=True),
         scores=_drawn([_curve("sure of pairs", progress, "signs"), _curve("augmentation", progress, "augment"),
-                       _curve("by heart", looks, "overfitting", dashed=True)]),
+                       _curve("by heart", progress, "by_heart"),
+                       _curve("by heart, at looks", looks, "overfitting", dashed=True)]),
         losses=_drawn([_curve("discriminator", progress, "discriminator_loss"),
                        _curve("generator", progress, "generator_loss")]),
         copies=_drawn([

@@ -12,6 +12,7 @@ from synthcohort.core.errors import ConfigError, InputError, Problem
 Engine = Literal["diffusion", "gan"]
 
 SIZES = (32, 48, 64, 96, 128, 192, 256, 384, 512)
+LEAST = 64  # smaller images are not recommended, unless the cohort's own are
 # Training images a second on one core, for gray images of 64 x 64 pixels, and how much faster one GPU is than a core.
 # docs/experiments/2026-11-25-generators.md (diffusion, 47 alone on a core); docs/experiments/2026-11-25-gan.md (GAN).
 # The GPU's factor is a cautious guess, not a measurement.
@@ -134,19 +135,17 @@ def _engine(
 def _size(
     engine: Engine, size: tuple[int, int], minutes: float, rate: float, machine: str, reasons: list[str]
 ) -> tuple[int, int]:
-    """The largest size, up to the images' own, at which the minutes give twice what is enough; else the smallest."""
-    own = max(size)
-    for side in reversed([s for s in SIZES if s <= own]):
+    """The largest size, up to the images' own, at which the minutes give twice what is enough; else LEAST."""
+    own = max([SIZES[0], *(side for side in SIZES if side <= max(size))])
+    least = _fitted(size, min(own, LEAST))
+    for side in reversed([s for s in SIZES if min(own, LEAST) <= s <= own]):
         fitted = _fitted(size, side)
         if _affordable(fitted, minutes, rate) >= 2 * ENOUGH[engine] * _side(fitted):
-            why = (
-                "the images' own" if fitted == _fitted(size, own) else f"the largest that the time on {machine} allows"
-            )
+            why = "nearly the images' own size" if side == own else f"the largest that the time on {machine} allows"
             reasons.append(f"{fitted[0]} x {fitted[1]} pixels: {why}")
             return fitted
-    fitted = _fitted(size, min(own, 64))
-    reasons.append(f"{fitted[0]} x {fitted[1]} pixels: the time on {machine} is short even for these")
-    return fitted
+    reasons.append(f"{least[0]} x {least[1]} pixels: the time on {machine} is short even for these")
+    return least
 
 
 def _fitted(size: tuple[int, int], side: int) -> tuple[int, int]:

@@ -122,7 +122,7 @@ def _train(cohorts: Sequence[Path], out: Path, config: GanConfig, seed: int, wor
             state.save(run.path / GOOD)
         run.log("resume" if resumed else "start", step=state.course.step, steps=state.steps, images=len(data))
     workers.agree(0)
-    alarm = _loop(run, state, data, watch)
+    alarm = _loop(run, state, data, validation, watch)
     if watch is not None:
         _finish(run, state, types, watch, alarm, encoder)
     workers.agree(0)
@@ -181,7 +181,17 @@ def _batches(state: GanState, data: JointSet) -> list[Batch]:
     return [draw_batch(data, first + i, config.batch, seed, settings) for i in range(config.discriminator_steps)]
 
 
-def _loop(run: RunFolder, state: GanState, data: JointSet, watch: GanWatch | None) -> Alarm | None:
+def _held_out(state: GanState, validation: JointSet) -> Batch | None:
+    """Some validation images of the next step; None where there are none."""
+    if not state.config.adaptive or not len(validation):
+        return None
+    count = max(state.config.batch // 4, state.workers.count)
+    return draw_batch(validation, state.course.step, count, state.batch_seed(), state.config.data)
+
+
+def _loop(
+    run: RunFolder, state: GanState, data: JointSet, validation: JointSet, watch: GanWatch | None
+) -> Alarm | None:
     """Until the budget is spent, or an alarm ends it, which is returned; the process with the `watch` writes."""
     config, own = state.config, state.config.images_per_step
     log_steps, save_steps = (max(1, round(n / own)) for n in (config.log_images, config.checkpoint_images))
@@ -194,7 +204,7 @@ def _loop(run: RunFolder, state: GanState, data: JointSet, watch: GanWatch | Non
     with bar as advance:
         while state.course.spent < state.steps:
             rate, penalty = state.rate, state.penalty
-            measured = state.update(_batches(state, data))
+            measured = state.update(_batches(state, data), _held_out(state, validation))
             course, alarm = state.course, None
             last = course.spent == state.steps
             looking = (last or course.step % look_steps == 0) and measured.finite
@@ -249,7 +259,8 @@ def _log(
         generator_loss=mean("generator"),
         penalty=mean("penalty"),
         score_gap=mean("gap"),
-        signs=state.course.signs,
+        signs=mean("signs"),
+        by_heart=state.course.by_heart,
         augment=state.course.probability,
         learning_rate=rate,
         gamma=penalty,
@@ -388,6 +399,6 @@ def _steps(config: GanConfig, spec: GanSpec, data: JointSet, seed: int, workers:
     for step in range(MEASURED_STEPS):
         if step == 2:  # the first steps prepare kernels
             began = time.monotonic()
-        trial.update(_batches(trial, data))
+        trial.update(_batches(trial, data), _held_out(trial, data))
     seconds = (time.monotonic() - began) / (MEASURED_STEPS - 2)
     return max(1, round(config.minutes * 60 / seconds))

@@ -27,7 +27,8 @@ CUT = 0.5  # side of the square over the image's
 # The numbers of a change: zeros do nothing; the square's center is from 0 to 1, and CUT_OUT says whether there is one.
 MIRROR, RIGHT, DOWN, TURN, LARGER, LIGHT, STEEP, CUT_OUT, CUT_RIGHT, CUT_DOWN = range(10)
 WIDTH = 10
-SMOOTH = 0.9  # of the running mean of signs
+SMOOTH = 0.98  # of running means
+SIGNS_TARGET = 0.6  # of r_t, the mean sign of scores
 
 
 def draw_moves(count: int, probability: float, mirror: bool, generator: torch.Generator) -> Tensor:
@@ -88,10 +89,11 @@ def cut_out(moves: Tensor, size: torch.Size) -> Tensor:
     return (inside_y[:, :, None] & inside_x[:, None, :] & there)[:, None]
 
 
-def adapted(probability: float, signs: float, target: float, images: int, span: int) -> float:
-    """The probability after `images` more: up where the mean sign of the scores is above target, else down.
+def adapted(probability: float, known: float, target: float, images: int, span: int) -> float:
+    """The probability after `images` more: up where the training images are known by heart beyond `target`, else down.
 
-    It moves from 0 to 1 in `span` images, between 0 and MOST_AUGMENT. Source: Karras et al. 2020, section 3.1, r_t.
+    `known` is r_v, or r_t without validation images. It moves from 0 to 1 in `span` images, between 0 and MOST_AUGMENT.
+    Source: Karras et al. 2020, section 3.1.
     """
     step = images / span
-    return min(MOST_AUGMENT, max(0.0, probability + (step if signs > target else -step)))
+    return min(MOST_AUGMENT, max(0.0, probability + (step if known > target else -step)))

@@ -61,8 +61,8 @@ class GanConfig:
     critic_steps       steps of the discriminator to one of the generator
     augment            probability of each change of an image, up to 0.8; "adaptive" raises and lowers it as the
                        discriminator overfits; 0 is off
-    augment_target     how sure of its training images the discriminator may be before augmentation rises: mean sign of
-                       its scores, 0 (no idea) to 1
+    augment_target     how well the discriminator may know its training images by heart before augmentation rises: how
+                       far its scores of validation images lie from those of training images, 0, to drawn ones, 1
     augment_images     images over which the probability can rise from 0 to 1
     average            relative width of the weights' average that becomes the model
     label_dropout      share of images of which nothing is said but their type
@@ -95,7 +95,7 @@ class GanConfig:
     gamma: float | None = None
     critic_steps: int | None = None
     augment: Literal["adaptive"] | float | None = None
-    augment_target: float = 0.6
+    augment_target: float = 0.5
     augment_images: int = 50_000
     average: float = 0.05
     label_dropout: float = 0.1
@@ -173,7 +173,7 @@ class GanConfig:
                 self.augment in (None, "adaptive") or 0 <= self.augment_start <= MOST_AUGMENT,
                 f'"adaptive", or 0 to {MOST_AUGMENT}',
             ),
-            ("augment_target", 0 < self.augment_target < 1, "between 0 and 1, for example 0.6"),
+            ("augment_target", 0 < self.augment_target < 1, "between 0 and 1, for example 0.5"),
             ("augment_images", self.augment_images >= 1, "1 or more"),
             ("average", 0 < self.average <= WIDEST_AVERAGE, f"more than 0, up to {WIDEST_AVERAGE}"),
             ("label_dropout", 0 <= self.label_dropout < 1, "0 up to 1"),

@@ -20,7 +20,7 @@ from synthcohort.models.condition import Condition
 from synthcohort.models.gan_losses import LOSSES, between, squared_gradients, unit_gradients
 from synthcohort.models.gan_spec import GanSpec
 from synthcohort.training.ema import Averages
-from synthcohort.training.gan_augment import SMOOTH, adapted, draw_moves, moved
+from synthcohort.training.gan_augment import SIGNS_TARGET, SMOOTH, adapted, draw_moves, moved
 from synthcohort.training.gan_config import GanConfig
 from synthcohort.training.joint import Batch
 from synthcohort.training.parallel import Workers
@@ -36,6 +36,8 @@ class Course:
     pace, firm    factors of the learning rate and of the penalties, changed when training goes back
     probability   of each change of an image
     signs         running mean of the sign of real over drawn scores
+    gap           running mean of the scores of training over those of drawn images
+    held          running mean of the scores of training over those of validation images
     ended         the alarm that ended the training before its budget was spent: its kind and reason
     """
 
@@ -46,7 +48,14 @@ class Course:
     firm: float = 1.0
     probability: float = 0.0
     signs: float = 0.0
+    gap: float = 0.0
+    held: float = 0.0
     ended: tuple[str, str] | None = None
+
+    @property
+    def by_heart(self) -> float:
+        """r_v: how far validation images lie from training to drawn ones. Source: Karras et al. 2020, equation 1."""
+        return min(1.0, max(0.0, self.held / self.gap)) if self.gap > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,7 @@ class Measured:
 
     @property
     def finite(self) -> bool:
-        return math.isfinite(self.discriminator) and math.isfinite(self.generator)
+        return all(map(math.isfinite, (self.discriminator, self.generator, self.penalty)))
 
 
 class GanState:
@@ -113,32 +122,53 @@ class GanState:
         """The seed of the batches: another one after each time that training went back."""
         return self.seed if not self.course.setbacks else seed_from("again", self.seed, self.course.setbacks)
 
-    def update(self, batches: Sequence[Batch]) -> Measured:
-        """One step on so many batches as the discriminator has updates; the whole batches, on the CPU, everywhere."""
-        rate, penalty = self.rate, self.penalty
+    def update(self, batches: Sequence[Batch], held_out: Batch | None = None) -> Measured:
+        """One step on so many batches as the discriminator has updates; the whole batches, on the CPU, everywhere.
+
+        `held_out` are some validation images: what they score steers augmentation. The sign of pairs of scores, which
+        steers it without them, is no measure of that under a relativistic loss: the discriminator wins most pairs from
+        the start.
+        """
+        course, config, rate, penalty = self.course, self.config, self.rate, self.penalty
         for optimizer in self.optimizers.values():
             optimizer.param_groups[0]["lr"] = rate
+        before = None if held_out is None or not config.adaptive else self._score_of(held_out)
         found = [self._discriminate(batch, penalty) for batch in batches]
         generator = self._generate(batches[-1])
-        self.course.step += 1
-        self.course.spent += 1
-        self.averages.update(self.weights, self.course.step)
-        loss, penalized, gap, signs = (sum(values) / len(found) for values in zip(*found, strict=True))
-        self.course.signs = SMOOTH * self.course.signs + (1 - SMOOTH) * signs
-        if self.config.adaptive and math.isfinite(signs):
-            self.course.probability = adapted(
-                self.course.probability, self.course.signs, self.config.augment_target, self.config.images_per_step,
-                self.config.augment_images,
-            )  # fmt: skip
-        return Measured(loss, generator, penalized, gap, signs)
+        course.step += 1
+        course.spent += 1
+        self.averages.update(self.weights, course.step)
+        loss, penalized, gap, signs, _ = (sum(values) / len(found) for values in zip(*found, strict=True))
+        measured = Measured(loss, generator, penalized, gap, signs)
+        if config.adaptive and measured.finite:
+            course.signs = SMOOTH * course.signs + (1 - SMOOTH) * signs
+            known, target = course.signs, SIGNS_TARGET
+            if before is not None:  # scored by the weights that scored the first batch
+                course.gap = SMOOTH * course.gap + (1 - SMOOTH) * found[0][2]
+                course.held = SMOOTH * course.held + (1 - SMOOTH) * (found[0][4] - before)
+                known, target = course.by_heart, config.augment_target
+            course.probability = adapted(
+                course.probability, known, target, config.images_per_step, config.augment_images
+            )
+        return measured
 
-    def _discriminate(self, batch: Batch, penalty: float) -> tuple[float, float, float, float]:
-        """An update of the discriminator: its loss, the penalty, the gap and the signs before it."""
+    @torch.no_grad()
+    def _score_of(self, batch: Batch) -> float:
+        """The mean score of images, augmented as others are."""
+        changes, total = self._moves(len(batch.images), batch.generator), torch.zeros(1, device=self.workers.device)
+        for rows in self.workers.pieces(len(batch.images), 1):
+            images = moved(batch.images[rows].to(self.workers.device), changes[rows])
+            total += self.discriminator(images, batch.condition[rows].to(self.workers.device)).sum()
+        self.workers.add_up([total])
+        return float(total) / len(batch.images)
+
+    def _discriminate(self, batch: Batch, penalty: float) -> tuple[float, ...]:
+        """An update of the discriminator: its loss, the penalty, gap, signs and mean score of real images before it."""
         count, latent = len(batch.images), self.spec.network.latent
         z = torch.randn(count, latent, generator=batch.generator)
         changes = [self._moves(count, batch.generator) for _ in range(2)]
         share = torch.rand(count, generator=batch.generator)
-        device, totals = self.workers.device, torch.zeros(4, device=self.workers.device)
+        device, totals = self.workers.device, torch.zeros(5, device=self.workers.device)
         for rows in self.workers.pieces(count, self.config.accumulate):
             condition = batch.condition[rows].to(device)
             real = moved(batch.images[rows].to(device), changes[0][rows])
@@ -149,12 +179,10 @@ class GanState:
             loss = LOSSES[self.spec.preset][0](real_scores, fake_scores)
             ((loss + penalty * penalized).sum() / count).backward()
             difference = (real_scores - fake_scores).detach()
-            totals += torch.stack([
-                loss.detach().sum(), penalized.detach().sum(), difference.sum(), difference.sign().sum()
-            ]) / count  # fmt: skip
+            sums = (loss.detach(), penalized.detach(), difference, difference.sign(), real_scores.detach())
+            totals += torch.stack([values.sum() for values in sums]) / count
         self._step("discriminator", self.discriminator, totals)
-        loss_mean, penalty_mean, gap, signs = totals.tolist()
-        return loss_mean, penalty_mean, gap, signs
+        return tuple(totals.tolist())
 
     def _scored(
         self, real: Tensor, fake: Tensor, condition: Condition, share: Tensor
