@@ -19,11 +19,11 @@ def test_planted_changes_stay_within_what_is_stated_and_repeat_with_the_generato
     mirrored = torch.linalg.det(linear) < 0
     assert 150 < int(mirrored.sum()) < 350
     angle = torch.atan2(linear[:, 1, 0], linear[:, 1, 1]).rad2deg().abs()
-    assert float(angle.max()) < 5.5
+    assert float(angle.max()) < 6.3
     size = torch.linalg.det(linear).abs().sqrt()
-    assert 0.87 < float(size.min()) < 0.95
+    assert 0.85 < float(size.min()) < 0.93
     assert float(size.max()) < 1.05
-    assert float(made[0][:, :, 2].abs().max()) <= 0.08
+    assert float(made[0][:, :, 2].abs().max()) <= 0.1
 
 
 def test_photographed_images_stay_in_range_and_resemble_their_originals():

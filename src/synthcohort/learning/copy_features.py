@@ -14,6 +14,7 @@ from synthcohort.learning.registration import blur, places, seen
 
 # Blurs that a band lies between, the blur over which places are taken together, and the strength that counts as none
 # (of a full range of 2); lengths in pixels of an image of 64 x 64.
+NONE = 0.1  # compressed strength that counts as none
 BANDS = ((0.6, 1.5, 3.0, 0.006), (1.0, 2.5, 4.0, 0.008), (1.8, 4.5, 6.0, 0.012))
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 STRIDE = 4  # of the places whose quantiles are taken
@@ -28,9 +29,17 @@ def stretched(correlation: Tensor) -> Tensor:
 
 
 def bands(x_B1SS: Tensor) -> Tensor:
-    """The image in its bands, with no place's strength divided out: [B, C, S, S]."""
+    """The image in its bands, what is strong in it compressed: [B, C, S, S] in (-1, 1).
+
+    Without that a rim speaks for all places near it, for it is a hundred times as strong as what else is there.
+    """
     unit = x_B1SS.shape[-1] / 64
-    return torch.cat([blur(x_B1SS, fine * unit) - blur(x_B1SS, wide * unit) for fine, wide, *_ in BANDS], 1)
+    parts = []
+    for fine, wide, _, least in BANDS:
+        x = blur(x_B1SS, fine * unit) - blur(x_B1SS, wide * unit)
+        usual = x.abs().flatten(1).quantile(0.6, dim=1)[:, None, None, None]
+        parts.append(x / (x.abs() + 2 * usual + least))
+    return torch.cat(parts, 1)
 
 
 def agreement(template_PCSS: Tensor, query_PCSS: Tensor, transforms_P23: Tensor) -> Tensor:
@@ -46,11 +55,11 @@ def agreement(template_PCSS: Tensor, query_PCSS: Tensor, transforms_P23: Tensor)
     start = STRIDE // 2
     there = mask[:, :, start::STRIDE, start::STRIDE].flatten(1) > 0
     features = []
-    for number, (_, _, around, least) in enumerate(BANDS):
+    for number, (_, _, around, _) in enumerate(BANDS):
         x, y = a[:, number : number + 1], b[:, number : number + 1]
         sigma = around * S / 64
         both = blur(torch.cat([x * y, x * x, y * y], 1).flatten(0, 1)[:, None], sigma).view(P, 3, S, S)
-        size = (both[:, 1] * both[:, 2]).clamp(min=0).sqrt() + least**2
+        size = (both[:, 1] * both[:, 2]).clamp(min=0).sqrt() + NONE**2
         alike = (both[:, 0] / size)[:, start::STRIDE, start::STRIDE].flatten(1)
         mean = (alike * there).sum(1) / there.sum(1).clamp(min=1)
         ordered = alike.masked_fill(~there, 2.0).sort(dim=1).values
