@@ -266,7 +266,10 @@ def experiments(sets: list[Set], null: int, other: int) -> dict[str, Callable[[]
 
     def harmed(how: str) -> list[dict[str, Any]]:
         result = []
-        for item, number in spread(sets, null if how == "null" else other):
+        some = [
+            item for item in sets if how != "missing" or len(item.kept["values"]) > 2
+        ]  # of two, one teaches nothing
+        for item, number in spread(some, null if how == "null" else other):
             among = None
             if how == "missing":
                 known = item.pool.classes[item.pool.classes >= 0]
@@ -321,7 +324,7 @@ def main() -> None:
             found = work()
             kept = count(found, "fail")
             kept["seconds_each"] = (time.monotonic() - began) / len(found)
-            kept["reasons"] = sorted({item["reason"][:160] for item in found if item["verdict"] == "fail"})[:3]
+            kept["reasons"] = sorted({f"{item['verdict']}: {item['reason'][:300]}" for item in found})[:6]
             results[name] = kept
             print(json.dumps({name: kept}, ensure_ascii=False), flush=True)
     write_json(args.out / f"results{args.only and '-'}{args.only.replace(' ', '-')}.json", results)

@@ -29,6 +29,7 @@ from synthcohort.metrics.shift import Estimate, share_of, superiority
 FAIL_LEVEL = 0.005  # one-sided, shared by all figures of the family: false alarms on real images
 PASS_LEVEL = 0.025  # one-sided, of each figure: all have to lie within
 RARE = 0.002  # share of real images beyond the limit of each mark
+MAX_BROKEN = 0.01  # share of constant or out-of-range images, beyond real ones: nobody doubts that they are damaged
 MAX_SHIFT = 0.2  # probability of looking more damaged than a real image, beyond one half
 LEAST_IMAGES = 30  # synthetic images, or real ones to compare with
 MOST_WEIGHT = 5.0  # of one real image, where its class is rare among the real ones
@@ -71,6 +72,7 @@ class Judged:
 
     share: Estimate  # damaged synthetic images
     real_share: Estimate  # damaged real images of the same classes, by limits set on others
+    broken: Estimate  # constant or out-of-range synthetic images beyond real ones
     shifts: dict[str, Estimate]  # of each mark: probability of superiority over real images
     num: int
 
@@ -125,7 +127,9 @@ def judge(reference: Marked, synthetic: Marked) -> Judged:
     weights = class_weights(reference.classes, synthetic.classes)
     own, found = damaged(reference, weights, [synthetic])
     shifts = {name: lean(reference, synthetic, column, weights) for column, name in enumerate(MARKS)}
-    return Judged(share_of(found, synthetic.owners), share_of(own, reference.owners, weights), shifts, len(synthetic))
+    shares = share_of(found, synthetic.owners), share_of(own, reference.owners, weights)
+    broken = share_of(synthetic.broken, synthetic.owners) - share_of(reference.broken, reference.owners)
+    return Judged(*shares, broken, shifts, len(synthetic))
 
 
 def lean(reference: Marked, synthetic: Marked, column: int, weights: np.ndarray) -> Estimate:
@@ -144,11 +148,12 @@ def verdict(
 ) -> dict[str, Any]:
     """`deviation`: in words, the statistic that differs most; `unseen`: kinds of damage that nobody would notice."""
     most, max_shift = thresholds.max_damaged_share, float(getattr(thresholds, "max_shift", MAX_SHIFT))
-    level = FAIL_LEVEL / (1 + len(judged.shifts))
+    level = FAIL_LEVEL / (2 + len(judged.shifts))
     figures = {
         "damaged_share": _numbers(judged.share.score(0, 1)),
         "damaged_share_real": _numbers(judged.real_share.score(0, 1)),
         "excess": _numbers(judged.excess.score(-1, 1)),
+        "broken_excess": _numbers(judged.broken.score(-1, 1)),
         "shift": {name: _numbers(value.score(0, 1)) for name, value in judged.shifts.items()},
         "max_damaged_share": most,
         "max_shift": max_shift,
@@ -161,6 +166,9 @@ def verdict(
         f"{100 * judged.real_share.value:.1f} %; the policy allows {100 * most:g} % more"
     )
     because = f"; most of all, {deviation}" if deviation else ""
+    if judged.broken.low(level) > MAX_BROKEN:
+        share = interval_words(judged.broken.score(-1, 1))
+        return family("fail", f"images of one value or outside the value range: {share} more than real ones", figures)
     if leaning:
         worst = sorted(leaning, key=lambda name: (name == UNLIKE, -leaning[name].value))
         how = "; ".join(f"{WORDS[name]}: {interval_words(leaning[name].score(0, 1))}" for name in worst[:3])
@@ -186,7 +194,7 @@ def verdict(
 
 def least_noticed(judged: Judged, most: float) -> float:
     """The smallest share of clearly damaged images, beyond the real share, that would have failed the family."""
-    level = FAIL_LEVEL / (1 + len(judged.shifts))
+    level = FAIL_LEVEL / (2 + len(judged.shifts))
     for share in np.arange(most, 1.0, 0.005):
         total = min(1.0, judged.real_share.value + share)
         error = np.sqrt(total * (1 - total) / max(judged.num, 1))

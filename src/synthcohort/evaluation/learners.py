@@ -171,18 +171,20 @@ class Probes:
             real = _again(real, self.real_owners[real], generator)
             synthetic = _again(synthetic, synthetic, generator)
         if arm.then_real:
-            before = fit_logistic(*self._weighted(real[:0], synthetic), RIDGE)
-            x, classes, _ = self._weighted(real, synthetic[:0])
-            moved = np.concatenate([before.logits(x).clip(-20, 20), x], axis=1)  # what it knew, then what it sees
-            after = fit_logistic(moved, classes, self.num_classes, RIDGE)
-            return after.probabilities(np.concatenate([before.logits(self.test).clip(-20, 20), self.test], axis=1))
-        x, classes, num = self._weighted(real, synthetic)
-        return fit_logistic(x, classes, num, RIDGE, balanced_weights(classes, 0.5)).probabilities(self.test)
-
-    def _weighted(self, real: np.ndarray, synthetic: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+            x, classes = self.real[real], self.real_classes[real]
+            knew = self._fitted(self.synthetic[synthetic], self.synthetic_classes[synthetic], x)
+            tells = self._fitted(self.synthetic[synthetic], self.synthetic_classes[synthetic], self.test)
+            both = np.concatenate([x, knew], axis=1)  # what it sees, and what it made of that before
+            return self._fitted(both, classes, np.concatenate([self.test, tells], axis=1))
         x = np.concatenate([self.real[real], self.synthetic[synthetic]])
-        classes = np.concatenate([self.real_classes[real], self.synthetic_classes[synthetic]])
-        return x, classes, self.num_classes
+        return self._fitted(x, np.concatenate([self.real_classes[real], self.synthetic_classes[synthetic]]), self.test)
+
+    def _fitted(self, x: np.ndarray, classes: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        """Probabilities [N, K] of a fit; where a single class was to be learned, that class."""
+        if len(np.unique(classes)) < 2:
+            return np.tile(np.eye(self.num_classes)[int(classes[0])], (len(asked), 1))
+        weights = balanced_weights(classes, 0.5)
+        return fit_logistic(x, classes, self.num_classes, RIDGE, weights).probabilities(asked)
 
 
 def _again(rows: np.ndarray, owners: np.ndarray, generator: np.random.Generator) -> np.ndarray:

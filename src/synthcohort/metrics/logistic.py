@@ -48,9 +48,11 @@ def fit_logistic(
         residual = w[:, None] * (np.exp(logp) - targets)
         gradient = np.concatenate([z.T @ residual + ridge * theta[:-1], residual.sum(axis=0, keepdims=True)])
         value = -float((w[:, None] * targets * logp).sum()) + 0.5 * ridge * float(np.square(theta[:-1]).sum())
-        return value, gradient.ravel()
+        return value / total, gradient.ravel() / total
 
-    found = optimize.minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 300})
+    total = float(w.sum())  # so that the tolerance does not depend on the number of images
+    options = {"maxiter": 300, "ftol": 1e-9, "gtol": 1e-5}
+    found = optimize.minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options=options)
     theta = found.x.reshape(shape)
     full, bias = np.zeros((z.shape[1], num_classes)), np.full(num_classes, -np.inf)
     full[:, present], bias[present] = theta[:-1], theta[-1]
