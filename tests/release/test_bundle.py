@@ -220,7 +220,10 @@ def test_a_written_reason_stands_in_every_document(release, cohort, scores, save
     reason = "The partner measures this itself, see the contract."
     release(cohort.path, save(scores), tmp_path / "bundle", config, overrides={"family:harm": reason})
     assert verify(tmp_path / "bundle")["overrides"] == {"family:harm": reason}
-    for name in ("README.txt", "decision.json", "documents/summary.html", "documents/data_card.html"):
+    text = (tmp_path / "bundle" / "report.html").read_text()
+    assert "24 of 25 rules of the policy hold" in text
+    assert "Set aside" in text
+    for name in ("report.html", "README.txt", "decision.json", "documents/summary.html", "documents/data_card.html"):
         assert reason in (tmp_path / "bundle" / name).read_text(), name
 
 

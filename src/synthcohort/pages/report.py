@@ -117,9 +117,12 @@ def answer(scores: Mapping[str, Any], decision: Mapping[str, Any] | None) -> dic
     failed, unclear = len(scores.get("failed") or []), len(scores.get("inconclusive") or [])
     if decision is not None:
         policy = decision["policy"]["name"]
-        broken = [rule["reason"] for rule in decision["rules"] if not rule["passed"]]
+        aside = [rule for rule in decision["rules"] if rule.get("override")]
+        broken = [rule["reason"] for rule in decision["rules"] if not rule["passed"] and not rule.get("override")]
         if decision["decision"] == "release":
             text = f"Released: this cohort may be shared under the policy “{policy}”."
+            if aside:
+                return {"tone": "inconclusive", "head": "Release", "text": text, **_set_aside(aside, decision)}
             more = _all_hold(len(decision["rules"]))
             return {"tone": "pass", "head": "Release", "text": text, "reasons": [], "more": more}
         text = f"Not released: this cohort must not be shared under the policy “{policy}”."
@@ -136,6 +139,13 @@ def answer(scores: Mapping[str, Any], decision: Mapping[str, Any] | None) -> dic
     else:
         text = f"The evidence does not suffice: no check failed, but {_checks(unclear)} could not be concluded."
     return {"tone": verdict, "head": words.VERDICTS[verdict][0], "text": text, "reasons": [], "more": pending}
+
+
+def _set_aside(aside: Sequence[Mapping[str, Any]], decision: Mapping[str, Any]) -> dict[str, Any]:
+    """What a written reason sets aside stands at the top, never in the table alone."""
+    reasons = [f"{rule['reason']} The reason given: “{rule['override']}”" for rule in aside]
+    kept = f"{len(decision['rules']) - len(aside)} of {len(decision['rules'])} rules of the policy hold."
+    return {"reasons": reasons, "more": f"{kept} The others are set aside by a written reason:"}
 
 
 def _all_hold(count: int) -> str:
