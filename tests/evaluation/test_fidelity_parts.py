@@ -174,11 +174,11 @@ def test_mixed_shapes_that_reach_a_part_are_said(toys, real, tmp_path):
 def test_too_few_images_for_an_encoder(toys, cohorts):
     few = Seen(np.eye(6, 8), [f"p{i}" for i in range(6)], np.zeros(6, np.int64))
     sides = Sides(cohorts[0], cohorts[1], cohorts[0])
-    found = encoder_entries("any", sides, few, few, few, CONFIG, FidelityConfig(), 0)
+    found = encoder_entries("any", sides, (few, few, few), CONFIG, FidelityConfig(), 0)
     assert len(found) == 9
     assert {item["computed_on"] for item in found} == {f"not measured: 6 images on one side; needed: {LEAST_IMAGES}"}
     same = Seen(np.ones((40, 8)), [f"p{i}" for i in range(40)], np.zeros(40, np.int64))
-    found = encoder_entries("any", sides, same, same, same, CONFIG, FidelityConfig(), 0)
+    found = encoder_entries("any", sides, (same, same, same), CONFIG, FidelityConfig(), 0)
     assert {item["value"] for item in found} == {None}
 
 

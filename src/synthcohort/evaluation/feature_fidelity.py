@@ -1,5 +1,6 @@
 """Everything that fidelity measures in an encoder's features: distances, neighbourhoods, variety, and a classifier."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ def feature_fidelity(
     """All figures of one encoder; classes get theirs where the encoder is cheap (`self_trained`)."""
     sides = sides_of(inputs, eyes, config, seed)
     seen = [eyes.see(encoder, view) for view in sides.views()]
-    scores = encoder_entries(encoder, sides, *seen, config, settings, seed)
+    scores = encoder_entries(encoder, sides, seen, config, settings, seed)
     if encoder != "self_trained":
         return {"scores": scores}
     label, least = inputs.label, config.min_class_images
@@ -75,14 +76,16 @@ def feature_fidelity(
 def encoder_entries(
     encoder: str,
     sides: Sides,
-    reference: Seen,
-    made: Seen,
-    base: Seen,
+    seen: Sequence[Seen],
     config: EvaluateConfig,
     settings: FidelityConfig,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """The nine figures of all images in one encoder's features, in words where they mean nothing."""
+    """The nine figures of all images in one encoder's features, in words where they mean nothing.
+
+    `seen`: the reference, the synthetic images and the floor.
+    """
+    reference, made, base = seen
     smallest = min(len(side.owners) for side in (reference, made, base))
     figures = {name: Figure(FIDELITY[name].title, FIDELITY[name].better, FIDELITY[name].good) for name in WHOLE}
     reason = ""

@@ -197,7 +197,8 @@ def class_pairs(classes: np.ndarray, owners: Sequence[str], limit: int, *purpose
     Every pair is independent of every other within its class, so that their mean has an honest interval.
     Images without a class (-1) are left out.
     """
-    generator, pairs = rng("class pairs", *purpose), []
+    generator = rng("class pairs", *purpose)
+    pairs: list[tuple[int, int]] = []
     for number in np.unique(classes[classes >= 0]):
         order = generator.permutation(np.flatnonzero(classes == number))
         firsts: dict[str, int] = {}

@@ -55,7 +55,7 @@ def load_measure(function: str) -> Measure:
     found = getattr(module, name, None)
     if not callable(found):
         raise ConfigError(Problem(place, f"no function {name!r} in {path}", "FILE.py:NAME"))
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def measure_digest(settings: MeasurementConfig) -> str | None:

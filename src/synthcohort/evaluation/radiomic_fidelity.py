@@ -48,7 +48,7 @@ def radiomic_fidelity(
         seen = radiomic_sides(inputs, sides, cache)
     except ValueError as error:
         return {"scores": [unmeasured(name, figure, str(error), sides, ENCODER) for name, figure in FIGURES.items()]}
-    scores = encoder_entries(ENCODER, sides, *seen, config, settings, seed)
+    scores = encoder_entries(ENCODER, sides, seen, config, settings, seed)
     reference, made, base = (side.sample(config.folds, seed) for side in seen)
     for name, figure in FIGURES.items():
         squared = name == "frd_squared"

@@ -141,7 +141,7 @@ def _torchscript(path: Path) -> Callable[[Tensor], Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that TorchScript is old is not this user's problem
         module = torch.jit.load(str(path), map_location="cpu").eval()
-    return module  # type: ignore[no-any-return]
+    return module
 
 
 def _onnx(path: Path) -> Callable[[Tensor], Any]:
