@@ -168,7 +168,7 @@ def main() -> None:
 
 def set_up(generator: Generator, chosen: dict[str, Any]) -> tuple[Generator, EditConfig]:
     sampling = replace(generator.sampling, guidance_scale=chosen["guidance"])
-    changed = Generator(generator.denoiser, generator.spec, sampling, generator.facts, generator.digest)
+    changed = Generator(generator.denoiser, generator.spec, sampling, generator.facts, generator.digest, generator.autoencoder)
     return changed, EditConfig(strength=chosen["strength"], local=chosen["local"])
 
 

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from synthcohort.models.text import TextEncoder
     from synthcohort.models.text_type import TypeGuess
 
-# Every batch has this size, filled up with repeats: other sizes take other kernels, which round differently.
-BATCH = 32
+BATCH = 32  # images that are asked for at a time
+# Every batch of the network has this size, filled up with repeats: other sizes take other kernels, which round
+# differently. On a CPU 8 are nearly as fast as 32 for each image, and one image alone does not wait for 31 others.
+CPU_BATCH, GPU_BATCH = 8, 32
 AHEAD = 8  # batches of conditions that are looked at together, to put equal shapes into one batch
 
 
@@ -51,6 +53,11 @@ class Generator:
         self.facts, self.digest = dict(facts or {}), digest
         self._types: dict[str, str] = {}  # of prompts
         self._told: set[str] = set()  # prompts whose length was looked at
+
+    @property
+    def batch(self) -> int:
+        """Images of one evaluation of the network."""
+        return CPU_BATCH if self.device.type == "cpu" else GPU_BATCH
 
     @property
     def device(self) -> torch.device:
@@ -175,14 +182,14 @@ class Generator:
     def _draw(
         self, conditions: list[dict[str, Any]], images: list[ImageSpec], seeds: list[int]
     ) -> Iterator[np.ndarray]:
-        window = BATCH * (AHEAD if len({image.size for image in images}) > 1 else 1)
+        window = self.batch * (AHEAD if len({image.size for image in images}) > 1 else 1)
         for start in range(0, len(seeds), window):
             rows = range(start, min(start + window, len(seeds)))
             drawn: dict[int, np.ndarray] = {}
             for size in dict.fromkeys(images[row].size for row in rows):
                 own = [row for row in rows if images[row].size == size]
-                for first in range(0, len(own), BATCH):
-                    part = own[first : first + BATCH]
+                for first in range(0, len(own), self.batch):
+                    part = own[first : first + self.batch]
                     unit = self.draw_unit(
                         self.condition([conditions[row] for row in part]), [seeds[row] for row in part], size
                     )
@@ -191,8 +198,8 @@ class Generator:
 
     @torch.inference_mode()
     def draw_unit(self, condition: Condition, seeds: Sequence[int], size: tuple[int, int]) -> Tensor:
-        """Up to BATCH images of one size as the network makes them: [B, C, *grid] in about [-1, 1], or latents."""
-        fill, grid = BATCH - len(seeds), self.spec.grid(size)
+        """Up to `batch` images of one size as the network makes them: [B, C, *grid] in about [-1, 1], or latents."""
+        fill, grid = self.batch - len(seeds), self.spec.grid(size)
         full = Condition.cat([condition, condition[:1].repeat(fill)]) if fill else condition
         noise = torch.stack([unit_noise(seed, self.spec.channels, *grid) for seed in [*seeds, *[seeds[0]] * fill]])
         full = full.to(self.device)

@@ -22,6 +22,7 @@ from synthcohort.models.generator import BATCH, Generator
 from synthcohort.pipeline.config import StudyConfig
 from synthcohort.pipeline.run import limit_threads
 from synthcohort.training.diffusion import TrainingState
+from synthcohort.training.latent_space import latent_space
 
 PACKAGED_IMAGES_PER_SECOND = 45.0  # per core, 224 px (docs/experiments); not timed here, since loading it takes longer
 SECONDS_PER_FILE = 0.002  # decoding and writing (docs/experiments)
@@ -83,14 +84,17 @@ def _measure(study: StudyConfig, size: tuple[int, int], channels: int) -> tuple[
     train = study.train
     text = TextSpec("", "", TEXT_WIDTH, TEXT_LENGTH) if train.text else None
     image = ImageSpec(*size, channels, "uint8", 0, 255)
-    spec = ModelSpec(train.denoiser, (image,), Vocabulary((), text, bool(train.augment)), 0.5, train.precision)
+    space = latent_space(train, None, None)
+    autoencoder, latent = (space.autoencoder, space.spec) if space else (None, None)
+    vocabulary = Vocabulary((), text, bool(train.augment))
+    spec = ModelSpec(train.denoiser, (image,), vocabulary, 0.5, train.precision, latent)
     state = TrainingState(spec, train, 0, 1000)
-    batch = torch.rand(train.batch, channels, *size) * 2 - 1
+    batch = torch.rand(train.batch, spec.channels, *spec.grid(size)) * 2 - 1
     generator = torch.Generator().manual_seed(0)
     per_image = _timed(lambda: state.update(batch, spec.vocabulary.null(train.batch), generator), 2, 4) / train.batch
     sampling = study.generate.sampling
     short = replace(sampling, steps=max(2, sampling.steps // 4))
-    drawer = Generator(state.average, spec, short)
+    drawer = Generator(state.average, spec, short, autoencoder=autoencoder)
     seconds = _timed(lambda: list(drawer.draw([{}] * BATCH, list(range(BATCH)))), 1, 1)
     per_draw = seconds / BATCH * sampling.steps / short.steps
     noise = rng("forecast").integers(

@@ -247,8 +247,8 @@ class Watch:
         names: list[str] = []
         for own in self.train.groups:
             kept = np.flatnonzero(np.isin(types, own))
-            for start in range(0, len(kept), BATCH):
-                part = kept[start : start + BATCH]
+            for start in range(0, len(kept), generator.batch):
+                part = kept[start : start + generator.batch]
                 specs = [self.spec.images[k] for k in types[part]]
                 seeds = [seed_from("watch", self.seed, int(i)) for i in part]
                 condition = self.train.condition(types[part], rows[part])
