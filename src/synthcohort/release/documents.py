@@ -42,7 +42,7 @@ def override_words(decision: Decision) -> str:
     """What was set aside, for the top of every page; empty when nothing was."""
     rules = {rule.name: rule for rule in decision.rules}
     return " ".join(
-        f"{rules[name].title} ({name}): {rules[name].reason} The reason given: {reason}"
+        f"{rules[name].reason} The reason given: “{reason}”"
         for name, reason in decision.overrides.items()
     )
 
