@@ -54,9 +54,22 @@ def test_the_excess_is_beyond_strangers_and_an_ordinary_image_gains_nothing():
     gallery = unit(np.eye(20)[:5] + 0.01)
     strangers = unit(np.tile(np.eye(20)[19] + 0.01, (10, 1)))
     member, ordinary = gallery[2:3], strangers[:1]
-    assert excess(member, gallery, strangers)[0] > 0.8
-    assert excess(ordinary, gallery, strangers)[0] < 0
-    assert excess(ordinary, gallery, strangers[:3])[0] == pytest.approx(float((ordinary @ gallery.T).max()))
+    assert excess(member, gallery, strangers)[0] > 4
+    assert excess(ordinary, gallery, strangers)[0] < -4
+    assert excess(ordinary, gallery, strangers[:3])[0] == pytest.approx(
+        -np.log(1 - float((ordinary @ gallery.T).max()) + 1e-3), abs=1e-5
+    )
+
+
+def test_a_match_counts_the_same_among_people_who_are_alike_and_who_are_not():
+    """Twice as near as strangers, in a crowd and on the edge."""
+    found = []
+    for distance in (0.02, 0.4):
+        query = np.array([[1.0, 0.0, 0.0]], np.float32)
+        stranger = np.array([[1 - 2 * distance, np.sqrt(1 - (1 - 2 * distance) ** 2), 0]], np.float32)
+        match = np.array([[1 - distance, 0, np.sqrt(1 - (1 - distance) ** 2)]], np.float32)
+        found.append(excess(query, match, np.tile(stranger, (10, 1)))[0])
+    assert found == pytest.approx([np.log(2)] * 2, abs=0.03)
 
 
 def links(synthetic, control, again):

@@ -2,9 +2,9 @@
 
 A network that tells patients apart (`learning.verification`) is fitted on training patients with two images or more and
 measured on test patients. Then each synthetic image is matched with all training patients, and so is each real image
-of control patients, who are strangers to them. What counts is the best match, less how well the image matches other
-strangers (validation patients): an ordinary image is like everybody. The share of control images above the threshold is
-the false-positive rate; a larger share of synthetic images is a leak. Descriptive: it gates nothing.
+of control patients, who are strangers to them. What counts is the best match against how well the image matches
+other strangers (validation patients): an ordinary image is like everybody. The share of control images above the
+threshold is the false-positive rate; a larger share of synthetic images is a leak. Descriptive: it gates nothing.
 Source of the comparison with strangers: Matejka et al. 2017 (adaptive score normalization).
 """
 
@@ -43,6 +43,7 @@ RATE = 0.01  # false-positive rate, or the lowest one that the control images ca
 HIGHEST_RATE = 0.05
 SIGNIFICANCE = 0.01
 NEAREST_STRANGERS = 10
+CLOSEST = 1e-3  # a distance below it is none: rounding
 LEAST_PATIENTS = 20  # with two images or more, of each role
 PLANTED = 7  # changed copies of each kind
 
@@ -206,10 +207,8 @@ def link(real: Cohort, train: Cohort, synthetic: Cohort, embeddings: Embeddings,
     for name in _several(patients(test)):
         first, *others = np.flatnonzero(owners == name)
         # One image of the patient joins the training images: is another one linked to it, and to nobody else?
-        own = known[others] @ known[first]
-        found = excess(known[others], gallery, strangers)
-        level = found + own - (known[others] @ gallery.T).max(axis=1)
-        again.append(np.where(level >= found, level, -np.inf))
+        own, best = known[others] @ known[first], (known[others] @ gallery.T).max(axis=1)
+        again.append(np.where(own >= best, beyond(own, known[others], strangers), -np.inf))
     copies, _ = planted_images(train, PLANTED, range_of(real), seed)
     return Links(
         excess(embeddings.of(synthetic), gallery, strangers),
@@ -221,12 +220,23 @@ def link(real: Cohort, train: Cohort, synthetic: Cohort, embeddings: Embeddings,
 
 
 def excess(queries: np.ndarray, gallery: np.ndarray, strangers: np.ndarray) -> np.ndarray:
-    """Similarity to the best of the gallery less the mean of those to the ten nearest strangers: [Q]."""
+    """How many times nearer the best of the gallery is than the ten nearest strangers, as a logarithm: [Q].
+
+    Distances are 1 - similarity. Their ratio means the same where people are alike as where they are not; a difference
+    would call every unusual image a find.
+    """
     best = np.concatenate([(queries[i : i + 512] @ gallery.T).max(axis=1) for i in range(0, len(queries), 512)])
-    if len(strangers) < NEAREST_STRANGERS:
-        return best
-    alike = queries @ strangers.T
-    return best - np.partition(alike, -NEAREST_STRANGERS, axis=1)[:, -NEAREST_STRANGERS:].mean(axis=1)
+    return beyond(best, queries, strangers)
+
+
+def beyond(best: np.ndarray, queries: np.ndarray, strangers: np.ndarray) -> np.ndarray:
+    """`excess` for a known similarity to the best match."""
+    usual = 0.0
+    if len(strangers) >= NEAREST_STRANGERS:
+        alike = queries @ strangers.T
+        nearest = np.partition(alike, -NEAREST_STRANGERS, axis=1)[:, -NEAREST_STRANGERS:]
+        usual = np.log(1 - nearest.mean(axis=1).astype(np.float64) + CLOSEST)
+    return usual - np.log(1 - best.astype(np.float64) + CLOSEST)
 
 
 def judge_links(links: Links, area: Score) -> tuple[list[dict[str, Any]], dict[str, Any]]:
