@@ -117,6 +117,8 @@ def kind_of(page: Page) -> str:
 
 def enter(page: Page) -> None:
     """Enter, and the page it leads to; where a button has the focus from the start, once it has it."""
+    if page.get_by_role("button", name="I agree").count():
+        page.keyboard.press("Tab")  # consent wants one step more
     if page.locator("[autofocus]").count():
         page.wait_for_function("document.activeElement !== document.body")
     with page.expect_navigation():

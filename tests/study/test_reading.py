@@ -106,6 +106,21 @@ def test_practice_shows_what_was_expected_and_nothing_else_does(served, tools):
     assert client.get(f"/feedback/{case}").status_code == 404
 
 
+def test_nothing_is_taken_before_the_consent_and_the_start(served, tools):
+    client = served.browser("anna-code")
+    first = served.store.rows("SELECT item FROM items WHERE person = 'anna-code' ORDER BY phase, position")[0]["item"]
+    page = client.get("/").text
+    assert "autofocus" not in page
+    for _ in range(2):  # at the consent, then at the introduction
+        done = tools.press(client, page, f"/answer/{first}", answer="1", confidence="1", revision="0")
+        assert tools.csrf(done.text)
+        assert reading.answers_of(served.store, first) == []
+        assert client.get(f"/image/{first}/a").status_code == 404
+        page = tools.press(client, page).text
+    done = tools.press(client, page, f"/answer/{first}", answer="1", confidence="1", revision="0")
+    assert len(reading.answers_of(served.store, first)) == 1
+
+
 def test_another_device_goes_on_where_the_first_stopped(served, tools):
     first, page = past_practice(served, tools)
     page = tools.answer(first, page.text, answer="2", confidence="4")

@@ -19,12 +19,12 @@ PHASE_WORDS = {
 
 def message_page(
     title: str, heading: str, words: Sequence[str], *, action: str = "", button: str = "", csrf: str = "",
-    link: tuple[str, str] | None = None, listed: Sequence[str] = (), leave: bool = False,
+    link: tuple[str, str] | None = None, listed: Sequence[str] = (), leave: bool = False, focus: bool = True,
 ) -> str:  # fmt: skip
-    """A page with a few sentences and perhaps one button."""
+    """A page with a few sentences and perhaps one button; with `focus` Enter presses it."""
     return render(
         "study_message.html", title=title, heading=heading, words=words, action=action, button=button, csrf=csrf,
-        link=link, listed=listed, leave=leave,
+        link=link, listed=listed, leave=leave, focus=focus,
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def answer(request: Request, item: str, posted: Posting) -> Response:
     study, (person, form) = study_of(request), posted
     found, phase = _own_item(study, person, item)
     place = _place_of_reader(study, person)
-    if place.step not in ("case", "done", "waiting", "intro"):
+    if place.step in ("consent", "closed") or not _has_begun(study, person, phase):
         return home()
     revision = _number(form.get("revision", "0"), reading.MOST_REVISIONS + 1)
     try:
@@ -103,8 +103,7 @@ def image(request: Request, item: str, side: str, person: Asking) -> Response:
     study = study_of(request)
     found, phase = _own_item(study, person, item)
     number = {"a": found["image"], "b": found["other"]}.get(side)
-    begun = f"phase {phase.number} begun" in reading.milestones(study.store, person.name)
-    if number is None or (person.role == "reader" and not begun):
+    if number is None or (person.role == "reader" and not _has_begun(study, person, phase)):
         raise HTTPException(404)
     if person.role == "reader":
         coming = {row["item"] for row in reading.open_items(study.store, person.name, phase.number, 2)}
@@ -120,6 +119,10 @@ def _own_item(study: Study, person: Person, item: str) -> tuple[dict[str, Any], 
     if found is None:
         raise HTTPException(404)
     return found, study.phases[found["phase"]]
+
+
+def _has_begun(study: Study, person: Person, phase: PhaseFacts) -> bool:
+    return f"phase {phase.number} begun" in reading.milestones(study.store, person.name)
 
 
 def _place_of_reader(study: Study, person: Person) -> Place:
@@ -152,9 +155,9 @@ def _between(study: Study, person: Person, place: Place) -> str:
     title, csrf = study.title, person.csrf
     if place.step == "consent":
         words = [study.consent] + ([f"Questions: {study.contact}"] if study.contact else [])
-        return message_page(
+        return message_page(  # an Enter too many must not agree
             title, "Before you begin", words, action="/step", button="I agree and want to take part", csrf=csrf,
-            leave=True,
+            leave=True, focus=False,
         )  # fmt: skip
     if place.step == "intro":
         assert place.phase is not None
