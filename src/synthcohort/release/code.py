@@ -7,15 +7,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import synthcohort
-
 LIBRARIES = ("numpy", "pydicom", "pillow", "pyarrow", "nibabel", "torch")  # what the bytes and the pixels depend on
 
 
 @functools.lru_cache(maxsize=1)
 def code_identity() -> dict[str, Any]:
     """{name, version, commit, changed, source_digest, libraries}; commit and changed are None outside a checkout."""
-    package = Path(synthcohort.__file__).parent
+    package = Path(__file__).parents[1]
     state = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package).as_posix().encode()
