@@ -15,7 +15,7 @@ def test_an_image_agrees_with_itself_everywhere_and_with_a_stranger_nowhere(made
     a, b = picture(made, 1), picture(made, 2)
     same = torch.tanh(agreement(bands(a), bands(a), NOTHING))
     assert same.shape == (1, NUM_PLACES)
-    assert float(same.min()) > 0.9
+    assert float(same.min()) > 0.75
     other = torch.tanh(agreement(bands(a), bands(b), NOTHING))
     assert float(other[:, [0, 3]].abs().max()) < 0.4  # mean and median of the finest band
 
@@ -30,9 +30,11 @@ def test_a_rim_that_all_images_share_does_not_decide(made):
     y, x = np.mgrid[:64, :64] / 31.5 - 1
     disc = torch.from_numpy((np.hypot(x, y) < 0.8).astype(np.float32))
     a, b = ((0.1 * picture(made, i) + 0.2) * disc - (1 - disc) for i in (1, 2))
-    whole = torch.corrcoef(torch.cat([bands(a)[:, 0].flatten(1), bands(b)[:, 0].flatten(1)]))[0, 1]
+    whole = torch.corrcoef(torch.cat([a.flatten(1), b.flatten(1)]))[0, 1]
     assert float(whole) > 0.9  # the rim is nearly all there is
-    assert float(torch.tanh(agreement(bands(a), bands(b), NOTHING))[0, 3]) < 0.5
+    strangers, copy = (torch.tanh(agreement(bands(a), bands(x), NOTHING))[0] for x in (b, a))
+    assert float(strangers[0]) < 0.7 < 0.75 < float(copy[0])
+    assert float(strangers[1]) < 0.1 < 0.3 < float(copy[1])  # a tenth of the places tells them apart
 
 
 def test_what_a_copy_does_not_show_is_not_counted(made):
@@ -41,7 +43,7 @@ def test_what_a_copy_does_not_show_is_not_counted(made):
     half[..., 32:] = 0.0
     moved = torch.tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]])  # the template's left half lies where the query ends
     shifted = torch.roll(a, 32, 3)
-    assert float(torch.tanh(agreement(bands(a), bands(shifted), moved))[0, 2]) > 0.9
+    assert float(torch.tanh(agreement(bands(a), bands(shifted), moved))[0, 2]) > 0.8
     assert float(torch.tanh(agreement(bands(a), bands(half), NOTHING))[0, 0]) < 0.7
 
 
