@@ -107,5 +107,6 @@ def test_tost_rejects_exactly_when_the_interval_is_inside():
         assert found.equivalent == (found.low > -0.1 and found.high < 0.1)
         by_hand = max(1 - stats.t.cdf((value + 0.1) / 0.03, 12), stats.t.cdf((value - 0.1) / 0.03, 12))
         assert found.p == pytest.approx(by_hand)
+    assert tost(Estimate(0.0, 0.0, 5.0, 0, 0), margin=0.1).equivalent is False  # no spread shows nothing
     with pytest.raises(ValueError, match="margin"):
         tost(Estimate(0, 1, 5, 0, 0), margin=0)

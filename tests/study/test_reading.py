@@ -65,6 +65,8 @@ def test_two_phases_from_the_link_to_study_json(served, tools, tmp_path):
     assert told["auc", "anna-code"] == 1.0
     assert told["sensitivity", "bert-code"] == 0.0
     assert told["auc", "bert-code"] == 0.5
+    (same,) = [f for f in origin["figures"] if (f["name"], f["reader"]) == ("auc", "bert-code")]
+    assert same["low"] is None  # who always says the same is not certain to guess
     assert told["accuracy", None] == 0.75
     assert grades["equivalence"]["difference"] == pytest.approx(0.0)
     assert "unaware" in content["methods"]

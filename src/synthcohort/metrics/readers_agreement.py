@@ -181,5 +181,8 @@ def _interval(value: float, left_out: np.ndarray, chance: float | None, confiden
     edge = 1 - 1e-9
     z = math.atanh(max(-edge, min(edge, value)))
     pseudo = np.arctanh(np.clip(left_out, -edge, edge))
-    half = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * jackknife_error(pseudo)
+    error = jackknife_error(pseudo)
+    if not error > 1e-12:  # a reader who always says the same
+        return Score(value)
+    half = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * error
     return Score(value, math.tanh(z - half), math.tanh(z + half))

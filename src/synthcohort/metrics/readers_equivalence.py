@@ -25,9 +25,8 @@ def tost(found: Estimate, margin: float, alpha: float = 0.05) -> Equivalence:
     """Tests that |difference| is below `margin`, chosen before the data were seen. Source: Schuirmann 1987."""
     if not margin > 0 or not 0 < alpha < 0.5:
         raise ValueError(f"margin {margin}, alpha {alpha}")
-    if not found.error > 0:
-        inside = abs(found.value) < margin
-        return Equivalence(found.value, found.value, found.value, margin, alpha, 0.0 if inside else 1.0, inside)
+    if not found.error > 0:  # answers that do not vary have no measurable error: they show nothing
+        return Equivalence(found.value, -math.inf, math.inf, margin, alpha, 1.0, False)
     law = stats.norm if math.isinf(found.df) else stats.t(found.df)
     p = max(
         float(law.sf((found.value + margin) / found.error)),  # H0: difference ≤ −margin

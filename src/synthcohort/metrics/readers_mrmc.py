@@ -34,8 +34,8 @@ class Estimate:
     high: float
 
     def score(self, lowest: float = -math.inf, highest: float = math.inf) -> Score:
-        """As a score, cut to what the figure can be."""
-        if not math.isfinite(self.error):
+        """As a score, cut to what the figure can be; without any spread there is no interval, and no certainty."""
+        if not (math.isfinite(self.error) and self.error > 0):
             return Score(self.value)
         return Score(self.value, max(lowest, self.low), min(highest, self.high))
 

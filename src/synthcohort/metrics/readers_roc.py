@@ -54,6 +54,8 @@ def area_score(*, truth: np.ndarray, ratings: np.ndarray, confidence: float = 0.
     if value in (0.0, 1.0):
         return Score(value, *clopper_pearson(value * fewer, fewer, confidence))
     error = jackknife_error(area_left_out(truth=truth, ratings=ratings)) / (value * (1 - value))
+    if not error > 1e-12:  # a reader who always says the same
+        return Score(value)
     half = float(stats.t.ppf((1 + confidence) / 2, len(truth) - 2)) * error
     middle = math.log(value / (1 - value))
     return Score(value, _logistic(middle - half), _logistic(middle + half))

@@ -1,12 +1,12 @@
 """A study's figures: from tables of answers to named numbers with intervals, of each reader and of all."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from synthcohort.metrics.intervals import Score
+from synthcohort.metrics.intervals import Score, clopper_pearson
 from synthcohort.metrics.readers import share
 from synthcohort.metrics.readers_mrmc import Estimate, mean_figures, single
 
@@ -73,7 +73,11 @@ def shares(name: str, title: str, right: np.ndarray, readers: Sequence[str], sub
     ]
     if right.shape[1] < 2:
         return each
-    return [pooled(name, title, *mean_figures(right), subset, 0.0, 1.0), *each]
+    together = pooled(name, title, *mean_figures(right), subset, 0.0, 1.0)
+    if together.score.low is None:  # all readers alike on all cases: as certain as one of them
+        exact = clopper_pearson(float(right.mean()) * right.shape[1], right.shape[1])
+        together = replace(together, score=Score(together.score.value, *exact))
+    return [together, *each]
 
 
 def agreement(name: str, title: str, score: Score, cases: int, readers: int, subset: str | None, who: str | None = None

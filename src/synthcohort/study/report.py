@@ -4,7 +4,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from synthcohort.pages.numbers import interval, value
+from synthcohort.pages.numbers import interval, number, value
 from synthcohort.pages.plots import axis_for, axis_row, interval_row, score_values
 from synthcohort.pages.render import render
 
@@ -24,13 +24,13 @@ def study_report(content: dict[str, Any]) -> str:
     )
 
 
-def _phase(number: int, phase: dict[str, Any]) -> dict[str, Any]:
+def _phase(place: int, phase: dict[str, Any]) -> dict[str, Any]:
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for figure in phase["figures"]:
         groups.setdefault((figure["name"], figure["title"]), []).append(figure)
     panels = []
     for (_, title), found in groups.items():
-        axis = axis_for([number for figure in found for number in score_values(figure)])
+        axis = axis_for([found_number for figure in found for found_number in score_values(figure)])
         rows = [
             {
                 "label": _label(figure), "value": value(figure), "interval": interval(figure),
@@ -41,7 +41,7 @@ def _phase(number: int, phase: dict[str, Any]) -> dict[str, Any]:
         ]  # fmt: skip
         panels.append({"title": title, "rows": rows, "axis": None if axis is None else axis_row(axis)})
     return {
-        "number": number, "title": TITLES[phase["kind"]], "phase": phase, "panels": panels,
+        "number": place, "title": TITLES[phase["kind"]], "phase": phase, "panels": panels,
         "answer": _answer(phase), "roc": roc_plot(phase["roc"]) if phase["roc"] else None,
     }  # fmt: skip
 
@@ -57,14 +57,20 @@ def _answer(phase: dict[str, Any]) -> str:
     same = phase["equivalence"]
     if not phase["readers"]:
         return "No reader has finished this part."
+    if phase["kind"] == "rate":
+        gaps = [f for f in phase["figures"] if f["subset"] == "real minus synthetic"]
+        said = [f"{f['title']}: {value(f)} points more for real than for synthetic ({interval(f)})." for f in gaps]
+        return " ".join(said) or "Too few images for a difference."
     if phase["kind"] == "grade" and same is not None:
         real, made = found.get(("accuracy", "real")), found.get(("accuracy", "synthetic"))
         assert real is not None
         assert made is not None
+        if same["low"] is None:
+            return f"Right grades: {value(real)} of real and {value(made)} of synthetic images, without any spread."
         verdict = "is shown to be" if same["equivalent"] else "is not shown to be"
         return (
             f"Right grades: {value(real)} of real and {value(made)} of synthetic images. The difference {verdict} "
-            f"smaller than {same['margin']:g} (90 % interval {same['low']:.3f} to {same['high']:.3f})."
+            f"smaller than {same['margin']:g} (90 % interval {number(same['low'])} to {number(same['high'])})."
         )
     if phase["kind"] == "origin" and ("auc", None) in found:
         area = found["auc", None]
@@ -98,8 +104,8 @@ def roc_plot(curves: dict[str, Any]) -> Markup:
         parts.append(f'<text class="tick" x="{x:.1f}" y="{TOP + span + 17}" text-anchor="middle">{text}</text>')
         parts.append(f'<text class="tick" x="{LEFT - 7}" y="{y + 5:.1f}" text-anchor="end">{text}</text>')
     parts.append(f'<polyline class="curve" points="{place(0, 0)} {place(1, 1)}" stroke-dasharray="2 5"/>')
-    for number, (_, curve) in enumerate(sorted(curves.items())):
-        color = number % 8
+    for place_of_reader, (_, curve) in enumerate(sorted(curves.items())):
+        color = place_of_reader % 8
         corners = " ".join(place(*point) for point in curve["points"])
         parts.append(f'<polyline class="curve c{color}" points="{corners}"/>')
         if curve["binormal"]:
