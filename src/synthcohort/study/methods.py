@@ -1,8 +1,7 @@
 """The methods paragraph for a paper, from what the study was and what was computed; no word about results."""
 
+from importlib import metadata
 from typing import Any
-
-from synthcohort import __version__
 
 KIND_WORDS = {
     "grade": "graded {label} of each image{blind}",
@@ -77,4 +76,4 @@ def _statistics(content: dict[str, Any], design: dict[str, Any]) -> str:
         )
     if not content["closed"]:
         words.append("This analysis was made before the study was closed.")
-    return " ".join(words) + f" SynthCohort {__version__}."
+    return " ".join(words) + f" SynthCohort {metadata.version('synthcohort')}."

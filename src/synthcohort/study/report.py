@@ -59,8 +59,8 @@ def _answer(phase: dict[str, Any]) -> str:
         return "No reader has finished this part."
     if phase["kind"] == "rate":
         gaps = [f for f in phase["figures"] if f["subset"] == "real minus synthetic"]
-        said = [f"{f['title']}: {value(f)} points more for real than for synthetic ({interval(f)})." for f in gaps]
-        return " ".join(said) or "Too few images for a difference."
+        words = [f"{f['title']}: {value(f)} points more for real than for synthetic ({interval(f)})." for f in gaps]
+        return " ".join(words) or "Too few images for a difference."
     if phase["kind"] == "grade" and same is not None:
         real, made = found.get(("accuracy", "real")), found.get(("accuracy", "synthetic"))
         assert real is not None
