@@ -123,3 +123,15 @@ def test_another_mix_of_classes_is_no_damage():
     plain, weighted = (judge(*pair).shifts["blur"].value for pair in ((whole, unlabeled), (reference, severe)))
     assert plain > 0.6
     assert weighted == pytest.approx(0.5, abs=0.04)
+
+
+def test_a_check_that_misses_blur_or_noise_can_not_pass_and_other_gaps_are_said():
+    figures = judge(marks(1200, 0), marks(400, 1))
+    thresholds = POLICY.thresholds.image_damage
+    assert verdict(figures, thresholds)["verdict"] == "pass"
+    aside = verdict(figures, thresholds, unseen=["clipping"])
+    assert aside["verdict"] == "pass"
+    assert aside["reason"].endswith("not seen on such images: 10% of the pixels clipped")
+    blind = verdict(figures, thresholds, unseen=["blur"])
+    assert blind["verdict"] == "inconclusive"
+    assert "would miss blur of 0.8 pixels" in blind["reason"]

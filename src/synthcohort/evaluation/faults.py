@@ -38,7 +38,7 @@ def clipped(image: np.ndarray, share: float, generator: np.random.Generator) -> 
 def striped(image: np.ndarray, amplitude: float, generator: np.random.Generator) -> np.ndarray:
     """An offset of its own for each row or each column; its standard deviation is a share of the value range."""
     along = int(generator.random() < 0.5)
-    offsets = amplitude * generator.standard_normal(image.shape[along], np.float32)
+    offsets = np.asarray(amplitude * generator.standard_normal(image.shape[along], np.float32))
     return image + offsets.reshape([-1 if axis == along else 1 for axis in range(image.ndim)])
 
 

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -87,7 +88,7 @@ def retrieval_entries(
         owners = [patients(cohorts[name])[i] for i in chosen]
         said = [captions[name][i] for i in chosen]
         hits = found_own(towers, features[name][chosen], said, gallery, name, seed)
-        draws = bootstrap(lambda picked, hits=hits: float(hits[picked].mean()), owners, resamples, seed)
+        draws = bootstrap(partial(_share, hits), owners, resamples, seed)
         scores.append(at_least_binomial(bootstrap_interval(float(hits.mean()), draws), len(set(owners))))
     size = min(GALLERY, len(gallery))
     return [
@@ -100,6 +101,10 @@ def retrieval_entries(
             good="Good is close to the floor: an image shows what its caption says as well as real ones do.",
         )
     ]  # fmt: skip
+
+
+def _share(hits: np.ndarray, chosen: np.ndarray) -> float:
+    return float(hits[chosen].mean())
 
 
 def _words(caption: str) -> list[str]:
