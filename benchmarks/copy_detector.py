@@ -23,7 +23,7 @@ from synthcohort.core.policy import load_policy
 from synthcohort.core.seeds import rng
 from synthcohort.evaluation.copy_resamples import Sample, counted, null_verdicts, planted_verdicts
 from synthcohort.evaluation.inputs import patients
-from synthcohort.evaluation.privacy import Audit, judge
+from synthcohort.evaluation.privacy import Audit, Sure, judge, sure_threshold
 from synthcohort.imaging.geometry import resize
 from synthcohort.learning import search as search_module
 from synthcohort.learning.search import STRANGER_RATE, CopyIndex, build_index
@@ -195,9 +195,9 @@ def resamples(results: dict[str, dict[str, Any]], policy: str | None) -> None:
             for change, item in result["changes"].items()
         }
         calibration = result["calibration"]
+        copies = np.concatenate([item["similarity"] for item in result["changes"].values()]).astype(np.float32)
         audit = Audit(samples[1].similarity, samples[0].similarity, result["threshold"], found,
                       strangers=(calibration["strangers_above"], calibration["strangers"]))  # fmt: skip
-        copies = np.concatenate([item["similarity"] for item in result["changes"].values()]).astype(np.float32)
         planted = planted_verdicts(audit, samples[1], samples[0], copies, thresholds, draws=100)
         repeated = [
             planted_verdicts(audit, samples[1], samples[0], np.array(one, np.float32), thresholds, draws=1, seed=draw)[

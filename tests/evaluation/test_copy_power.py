@@ -19,11 +19,13 @@ def test_the_hits_needed_are_the_fewest_that_decide(n, control_hits, m, signific
 
 
 def test_power_rises_with_the_leak_and_falls_with_blindness():
-    curve = power_curve(1000, 1, 1500, 0.95, 0.01)
+    curve = power_curve([(1000, 1, 1500, 0.95, 0.01)])
     chances = [point["fail_probability"] for point in curve]
     assert chances == sorted(chances)
     assert chances[0] < 0.1 < 0.99 < chances[-1]
-    blind = power_curve(1000, 1, 1500, 0.5, 0.01)
+    blind = power_curve([(1000, 1, 1500, 0.5, 0.01)])
+    both = power_curve([(1000, 1, 1500, 0.95, 0.01), (1000, 1, 1500, 0.5, 0.01)])
+    assert both == curve
     assert all(a["fail_probability"] >= b["fail_probability"] for a, b in zip(curve, blind, strict=True))
 
 

@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage, stats
 
 from synthcohort.core.policy import CopiesThresholds
-from synthcohort.evaluation.copy_power import RATES
-from synthcohort.evaluation.privacy import Audit, CopySearch, copies, judge, smallest_rate_caught
+from synthcohort.evaluation.copy_power import RATES, smallest_rate_caught
+from synthcohort.evaluation.privacy import Audit, CopySearch, Sure, copies, judge, sure_threshold
 
 THRESHOLDS = CopiesThresholds(false_positive_rate=0.001, significance=0.01, detectable_rate=0.08, min_control_images=50)
 PLANTED = {"mirrored": (24, 24), "brightened": (23, 24)}
@@ -44,6 +44,20 @@ def test_strangers_of_the_threshold_stand_beside_few_control_patients():
     assert judged(6, 600, m=200, strangers=(0, 1000))["verdict"] == "fail"
     assert judged(6, 600, m=200, strangers=(10, 1000))["verdict"] != "fail"
     assert judged(6, 600, chance=2, m=200, strangers=(0, 9000))["verdict"] != "fail"  # control patients reach as many
+
+
+def test_copies_that_lie_far_above_fail_though_strangers_reach_the_threshold():
+    crowd = {"m": 200, "strangers": (4, 1000)}
+    assert judged(8, 600, **crowd)["verdict"] != "fail"
+    result = judged(8, 600, **crowd, sure=Sure(0.9, 0, 0.9))
+    assert result["verdict"] == "fail"
+    assert result["figures"]["smallest_rate_caught"] < judged(8, 600, **crowd)["figures"]["smallest_rate_caught"]
+    assert judged(8, 600, **crowd, sure=Sure(0.9, 4, 0.9))["verdict"] != "fail"  # strangers reach that too
+    assert judged(8, 600, **crowd, sure=Sure(0.96, 0, 0.9))["verdict"] != "fail"  # the copies do not
+
+
+def test_the_sure_threshold_has_thirty_times_the_odds():
+    assert 20 * (np.arctanh(sure_threshold(0.2)) - np.arctanh(0.2)) == pytest.approx(np.log(30))
 
 
 def test_a_blind_detector_still_fails_what_it_sees():

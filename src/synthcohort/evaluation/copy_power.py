@@ -41,27 +41,28 @@ def fail_probability(rate: float, n: int, control_hits: int, m: int, sensitivity
     return float(stats.binom.sf(needed - 1, n, rate * sensitivity + (1 - rate) * control_hits / m))
 
 
+Comparison = tuple[int, int, int, float, float]  # the arguments of `fail_probability` after the rate
+
+
 def smallest_rate_caught(n: int, control_hits: int, m: int, sensitivity: float, significance: float) -> float | None:
     """The smallest share of copies that would have ended in `fail` with probability 0.95; None: not even all copies."""
+    return smallest_rate_caught_by([(n, control_hits, m, sensitivity, significance)])
+
+
+def smallest_rate_caught_by(comparisons: Sequence[Comparison]) -> float | None:
+    """The same for several comparisons, any of which fails the verdict; the better one's chance is counted alone."""
     for rate in np.geomspace(1e-4, 1.0, 401):
-        if fail_probability(float(rate), n, control_hits, m, sensitivity, significance) >= POWER:
+        if max(fail_probability(float(rate), *comparison) for comparison in comparisons) >= POWER:
             return float(round(rate, 6))
     return None
 
 
-def power_curve(
-    n: int,
-    control_hits: int,
-    m: int,
-    sensitivity: float,
-    significance: float,
-    rates: Sequence[float] = RATES,
-) -> list[dict[str, float]]:
+def power_curve(comparisons: Sequence[Comparison], rates: Sequence[float] = RATES) -> list[dict[str, float]]:
     """The probability of `fail` at each leak rate: [{leak_rate, fail_probability}], for a figure."""
     return [
         {
             "leak_rate": float(rate),
-            "fail_probability": round(fail_probability(rate, n, control_hits, m, sensitivity, significance), 6),
+            "fail_probability": round(max(fail_probability(rate, *comparison) for comparison in comparisons), 6),
         }
         for rate in rates
     ]

@@ -6,7 +6,7 @@ strangers of the threshold stand beside them. The audit measures its own sensiti
 training images, and says which leaks it would have caught.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,30 @@ from synthcohort.core.errors import ArtifactError
 from synthcohort.core.files import atomic_path, digest_json, remove
 from synthcohort.core.policy import CopiesThresholds
 from synthcohort.core.seeds import rng
-from synthcohort.evaluation.copy_power import hits_needed, power_curve, smallest_rate_caught
+from synthcohort.evaluation.copy_power import hits_needed, power_curve, smallest_rate_caught_by
 from synthcohort.evaluation.entries import CONFIDENCE, entry
 from synthcohort.evaluation.inputs import patients
 from synthcohort.evaluation.planted import KINDS
 from synthcohort.evaluation.steps import code_digest
 from synthcohort.imaging.intensity import value_range_of
-from synthcohort.learning.search import CopyHits, CopyIndex, build_index
+from synthcohort.learning.search import LOG_ODDS, CopyHits, CopyIndex, build_index
 from synthcohort.metrics.intervals import Score, bootstrap, bootstrap_interval, clopper_pearson, fisher_greater
 
 PLANTED = 24  # planted copies of each kind
+SURE = 30.0  # a sure hit has this many times the odds of the threshold
 LEAST_SENSITIVITY = 0.8  # a detector that misses more of the planted copies can't say that there are none
+
+
+@dataclass(frozen=True)
+class Sure:
+    """A second, higher threshold: a few strangers may stand under two ids or resemble each other, hardly any so much.
+
+    Copies lie far above the first threshold, so that the second costs little power and spares much chance.
+    """
+
+    threshold: float
+    strangers_above: int  # of the strangers that set the first threshold
+    sensitivity: float  # share of the planted copies that lie above it
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,7 @@ class Audit:
     planted: Mapping[str, tuple[int, int]]  # kind -> (found, planted)
     calibrated: bool = True  # whether the threshold was measured on images of strangers
     strangers: tuple[int, int] = (0, 0)  # (above the threshold, all) of the images the threshold was measured on
+    sure: Sure | None = None
 
     @property
     def sensitivity(self) -> Score:
@@ -50,11 +64,18 @@ class Audit:
 
 
 class CopySearch:
-    """The copy detector over a real cohort's training images; what it made is kept in `cache` by content and code."""
+    """The copy detector over the images learned from; what it made is kept in `cache` by content and code.
 
-    def __init__(self, real: Cohort, cache: Path, rate: float):
+    `trained_on`: roles whose images the generator may have learned from. Where control patients are among them, they
+    are searched for among the images of other patients.
+    """
+
+    def __init__(self, real: Cohort, cache: Path, rate: float, trained_on: Sequence[str] = ("train",)):
         self.real, self.cache = real, Path(cache)
-        self.train, validation = real.select(split="train"), real.select(split="validation")
+        self.train, validation = learned_from(real, trained_on), real.select(split="validation")
+        self.control_is_known = "control" not in trained_on
+        if "validation" in trained_on:
+            validation = validation.select(indices=[])
         pixels = [self.train.pixels_digest, validation.pixels_digest]
         self.key = digest_json({"pixels": pixels, "rate": rate, "code": code_digest()}).partition(":")[2][:24]
         folder = self.cache / f"copy_index-{self.key}"
@@ -75,18 +96,45 @@ class CopySearch:
         calibration = self.index.info["calibration"]
         return int(calibration["strangers_above"] or 0), int(calibration["strangers"])
 
-    def hits(self, view: Cohort) -> CopyHits:
-        """The nearest training image of each image of a view."""
-        key = digest_json({"index": self.key, "pixels": view.pixels_digest}).partition(":")[2][:24]
+    def control_hits(self, control: Cohort) -> CopyHits:
+        """What control patients' images find: among the images of other patients, where they may be learned from."""
+        if self.control_is_known:
+            return self.hits(control)
+        names = {name: number for number, name in enumerate(dict.fromkeys(patients(self.train)))}
+        groups, own = (np.array([names[name] for name in patients(view)]) for view in (self.train, control))
+        return self.hits(control, groups, own)
+
+    def hits(self, view: Cohort, groups: np.ndarray | None = None, own: np.ndarray | None = None) -> CopyHits:
+        """The nearest training image of each image of a view; with `groups` and `own`, of another patient."""
+        content = {"index": self.key, "pixels": view.pixels_digest}
+        if groups is not None and own is not None:
+            content |= {"groups": digest_json([groups.tolist(), own.tolist()])}
+        key = digest_json(content).partition(":")[2][:24]
         kept = self._kept(f"copy_hits-{key}", len(view))
         if kept is None:
-            found = self.index.query(view)
+            found = self.index.query(view, groups, own)
             kept = np.stack([found.similarity.astype(np.float64), found.nearest.astype(np.float64)])
             self._keep(f"copy_hits-{key}", kept)
         return CopyHits(kept[0].astype(np.float32), kept[1].astype(np.int64))
 
     def planted(self, seed: int) -> dict[str, tuple[int, int]]:
         """How many planted copies of each kind lie above the threshold: {kind: (found, planted)}."""
+        return {
+            kind: (int((found > self.threshold).sum()), len(found))
+            for kind, found in self.planted_similarity(seed).items()
+        }
+
+    def sure(self, planted: Mapping[str, np.ndarray]) -> Sure:
+        """The higher threshold; of the strangers' similarities only the largest and the count above the first are kept,
+        so that they count as above the second together or not at all."""
+        threshold = sure_threshold(self.threshold)
+        largest = self.index.info["calibration"]["largest"]
+        above = self.strangers[0] if largest is not None and largest > threshold else 0
+        found = np.concatenate(list(planted.values())) > threshold
+        return Sure(threshold, above, float(found.mean()))
+
+    def planted_similarity(self, seed: int) -> dict[str, np.ndarray]:
+        """Similarities of copies planted in each way: {kind: [P]}."""
         values = value_range_of(self.train.image(0).dtype, self.train.column("bits_stored"))
         validation = self.real.select(split="validation")
         strangers = validation if len(validation) else self.train
@@ -99,11 +147,8 @@ class CopySearch:
                 change(self.train.image(int(i)), strangers.image(int(j)), values, generator)
                 for i, j in zip(chosen, others, strict=True)
             ]
-        found = self.index.query(images, description="planted copies").similarity > self.threshold
-        each = len(images) // len(KINDS)
-        return {
-            kind: (int(found[number * each : (number + 1) * each].sum()), each) for number, kind in enumerate(KINDS)
-        }
+        found = self.index.query(images, description="planted copies").similarity
+        return dict(zip(KINDS, np.split(found, len(KINDS)), strict=True))
 
     def _kept(self, name: str, count: int) -> np.ndarray | None:
         try:
@@ -117,16 +162,26 @@ class CopySearch:
             np.save(file, values, allow_pickle=False)
 
 
+def learned_from(real: Cohort, trained_on: Sequence[str]) -> Cohort:
+    """The images of these roles, in the cohort's order."""
+    return real.select(indices=[i for i, role in enumerate(real.column("split")) if role in trained_on])
+
+
 def copies(
-    real: Cohort, synthetic: Cohort, thresholds: CopiesThresholds, cache: Path, seed: int
+    real: Cohort,
+    synthetic: Cohort,
+    thresholds: CopiesThresholds,
+    cache: Path,
+    seed: int,
+    trained_on: Sequence[str] = ("train",),
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Scores and the family `copies`: {verdict, reason, figures}. Nothing in them tells which images are near."""
-    search = CopySearch(real, cache, thresholds.false_positive_rate)
+    search = CopySearch(real, cache, thresholds.false_positive_rate, trained_on)
     control = real.select(split="control")
     hits = search.hits(synthetic)
     audit = Audit(
         hits.similarity,
-        search.hits(control).similarity,
+        search.control_hits(control).similarity,
         search.threshold,
         search.planted(seed),
         search.index.calibrated,
@@ -143,14 +198,80 @@ def copies(
     return _entries(audit, patients(control), synthetic, seed), family
 
 
+def sure_threshold(threshold: float) -> float:
+    """The similarity whose odds are `SURE` times those of the threshold."""
+    return float(np.tanh(np.arctanh(threshold) + np.log(SURE) / LOG_ODDS))
+
+
+@dataclass(frozen=True)
+class Test:
+    """One comparison of synthetic images' hits with strangers': control patients and those that set the threshold."""
+
+    found: int
+    images: int
+    strangers_found: int
+    strangers_images: int
+    control_rate: float
+    sensitivity: float
+    significance: float
+
+    @property
+    def p_value(self) -> float:
+        return fisher_greater(
+            successes=self.found,
+            trials=self.images,
+            control_successes=self.strangers_found,
+            control_trials=self.strangers_images,
+        )
+
+    @property
+    def needed(self) -> int | None:
+        """The fewest hits that decide."""
+        return hits_needed(self.images, self.strangers_found, self.strangers_images, self.significance)
+
+    @property
+    def fails(self) -> bool:
+        """More hits than chance explains, and a larger rate than control patients' alone."""
+        return self.needed is not None and self.found >= self.needed and self.found / self.images > self.control_rate
+
+    @property
+    def power(self) -> tuple[int, int, int, float, float]:
+        """What `copy_power` asks for."""
+        return self.images, self.strangers_found, self.strangers_images, self.sensitivity, self.significance
+
+
+def tests_of(audit: Audit, significance: float) -> list[Test]:
+    """The comparison at the threshold and, where there is one, at the sure one; they share the significance."""
+    levels = [(audit.threshold, audit.strangers[0], audit.sensitivity.value or 0.0)]
+    if audit.sure is not None:
+        levels.append((audit.sure.threshold, audit.sure.strangers_above, audit.sure.sensitivity))
+    n, m = len(audit.synthetic), len(audit.control)
+    tests = []
+    for threshold, strangers, sensitivity in levels:
+        chance = int((audit.control > threshold).sum())
+        found = int((audit.synthetic > threshold).sum())
+        tests.append(
+            Test(
+                found,
+                n,
+                chance + strangers,
+                m + audit.strangers[1],
+                chance / m,
+                sensitivity,
+                significance / len(levels),
+            )
+        )
+    return tests
+
+
 def judge(audit: Audit, thresholds: CopiesThresholds) -> dict[str, Any]:
     """The verdict on copies.
 
-    `fail`: a larger share of synthetic than of strangers' images (control patients, and those that set the threshold)
-    lies above the threshold, and than of control patients' images alone, and chance explains it less often than
-    `significance` (Fisher, one-sided). With hits this rare the test is far stricter than it says: it counts whole
-    images. `pass`: not so, and the upper end of the copy rate's interval, corrected for copies that the detector
-    misses, is at most `detectable_rate`. Otherwise `inconclusive`.
+    `fail`: more synthetic images than strangers' (of control patients, and those that set the threshold) lie above the
+    threshold or above the sure one, more than control patients' alone, and chance explains it less often than
+    `significance`, half of it for each threshold (Fisher, one-sided). `pass`: not so, and the upper end of the copy
+    rate's interval, corrected for copies that the detector misses, is at most `detectable_rate`. Otherwise
+    `inconclusive`.
     """
     n, m = len(audit.synthetic), len(audit.control)
     found, chance = int((audit.synthetic > audit.threshold).sum()), int((audit.control > audit.threshold).sum())
@@ -176,28 +297,29 @@ def judge(audit: Audit, thresholds: CopiesThresholds) -> dict[str, Any]:
         return verdict("inconclusive", f"only {m} images of control patients; the policy asks for {least} or more")
     low, high = clopper_pearson(found, n, CONFIDENCE)
     missed = min(1.0, high / max(sensitivity.low or 0.0, 1e-9))
-    strange, all_strangers = chance + audit.strangers[0], m + audit.strangers[1]
-    p_value = fisher_greater(successes=found, trials=n, control_successes=strange, control_trials=all_strangers)
-    needed = hits_needed(n, strange, all_strangers, thresholds.significance)
-    power = (n, strange, all_strangers, sensitivity.value or 0.0, thresholds.significance)
+    tests = tests_of(audit, thresholds.significance)
     figures |= {
-        "strangers_images": all_strangers,
-        "strangers_hits": strange,
-        "hits_needed": needed,
+        "strangers_images": tests[0].strangers_images,
+        "strangers_hits": tests[0].strangers_found,
+        "hits_needed": tests[0].needed,
+        "sure": None if audit.sure is None else {
+            "threshold": audit.sure.threshold, "copies": tests[1].found, "strangers_hits": tests[1].strangers_found,
+            "hits_needed": tests[1].needed, "sensitivity": audit.sure.sensitivity, "p_value": tests[1].p_value,
+        },
         "rate": {"value": found / n, "low": low, "high": high},
         "rate_at_most": missed,
         "control_rate": dict(zip(("low", "high"), clopper_pearson(chance, m, CONFIDENCE), strict=True))
         | {"value": chance / m},
-        "p_value": p_value,
-        "smallest_rate_caught": smallest_rate_caught(*power),
-        "power": power_curve(*power),
-    }
+        "p_value": min(1.0, len(tests) * min(test.p_value for test in tests)),
+        "smallest_rate_caught": smallest_rate_caught_by([test.power for test in tests]),
+        "power": power_curve([test.power for test in tests]),
+    }  # fmt: skip
     counted = (
         f"{found} of {n} synthetic images are as near to a training image as a copy, "
         f"{chance} of {m} real images of control patients"
     )
-    if needed is not None and found >= needed and found * m > chance * n:
-        return verdict("fail", f"{counted}; chance explains this in {p_value:.2g} of cases")
+    if any(test.fails for test in tests):
+        return verdict("fail", f"{counted}; chance explains this in {figures['p_value']:.2g} of cases")
     if (sensitivity.value or 0.0) < LEAST_SENSITIVITY:
         return verdict(
             "inconclusive", f"the detector finds only {sensitivity.value:.0%} of copies planted in these images"

@@ -14,8 +14,8 @@ from synthcohort.learning.registration import blur, places, seen
 
 # Blurs that a band lies between, the blur over which places are taken together, and the strength that counts as none
 # (of a full range of 2); lengths in pixels of an image of 64 x 64.
-NONE = 0.1  # compressed strength that counts as none
 BANDS = ((0.6, 1.5, 3.0, 0.006), (1.0, 2.5, 4.0, 0.008), (1.8, 4.5, 6.0, 0.012))
+NONE = 0.1  # compressed strength that counts as none
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 STRIDE = 4  # of the places whose quantiles are taken
 SPARED = 3  # candidates, the most alike, that may be copies of one image

@@ -138,8 +138,8 @@ class Logistic:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Logistic":
-        parts = [np.asarray(content[name], np.float64) for name in ("center", "scale", "weights")]
-        return cls(*parts, float(content["bias"]))
+        center, scale, weights = (np.asarray(content[name], np.float64) for name in ("center", "scale", "weights"))
+        return cls(center, scale, weights, float(content["bias"]))
 
 
 def fit_logistic(copies_PF: np.ndarray, strangers_PF: np.ndarray, ridge: float = RIDGE) -> Logistic:
