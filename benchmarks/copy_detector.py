@@ -182,9 +182,9 @@ def resamples(results: dict[str, dict[str, Any]], policy: str | None) -> None:
     thresholds = load_policy(policy).thresholds.copies
     print(
         "| set | offered | control | strangers above | 1 % copies: fail | one patient, 1 %: fail | "
-        "control, half: fail | smallest rate caught |"
+        "control, half: fail | others, no copies: fail | smallest rate caught |"
     )
-    print("|---|---|---|---|---|---|---|---|")
+    print("|" + "---|" * 9)
     for name, result in results.items():
         similarity, owners = np.array(result["strangers"], np.float32), np.array(result["owners"])
         order = rng("copy_detector", name, "control").permutation(int(owners.max()) + 1)
@@ -195,9 +195,17 @@ def resamples(results: dict[str, dict[str, Any]], policy: str | None) -> None:
             for change, item in result["changes"].items()
         }
         calibration = result["calibration"]
+        sure = sure_threshold(result["threshold"])
+        sure_strangers = calibration["strangers_above"] if calibration["largest"] > sure else 0
         copies = np.concatenate([item["similarity"] for item in result["changes"].values()]).astype(np.float32)
-        audit = Audit(samples[1].similarity, samples[0].similarity, result["threshold"], found,
-                      strangers=(calibration["strangers_above"], calibration["strangers"]))  # fmt: skip
+        audit = Audit(
+            samples[1].similarity,
+            samples[0].similarity,
+            result["threshold"],
+            found,
+            strangers=(calibration["strangers_above"], calibration["strangers"]),
+            sure=Sure(sure, sure_strangers, float((copies > sure).mean())),
+        )
         planted = planted_verdicts(audit, samples[1], samples[0], copies, thresholds, draws=100)
         repeated = [
             planted_verdicts(audit, samples[1], samples[0], np.array(one, np.float32), thresholds, draws=1, seed=draw)[
@@ -205,9 +213,11 @@ def resamples(results: dict[str, dict[str, Any]], policy: str | None) -> None:
             ]
             for draw, one in enumerate(result["one_patient"][i % PATIENTS] for i in range(100))
         ]
+        # As many draws again, of all the others, resampled, with no copy among them.
+        clean = planted_verdicts(audit, samples[1], samples[0], samples[1].similarity, thresholds, draws=200)
         null = null_verdicts(audit, samples[0], thresholds, draws=200)
         figures = judge(audit, thresholds)["figures"]
-        cells = [counted(verdicts, "fail") for verdicts in (planted, repeated, null)]
+        cells = [counted(verdicts, "fail") for verdicts in (planted, repeated, null, clean)]
         words = " | ".join(_share(cell["count"], cell["draws"]) for cell in cells)
         print(
             f"| {name} | {int((~control).sum())} | {int(control.sum())} |"

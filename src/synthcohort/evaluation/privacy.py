@@ -241,7 +241,10 @@ class Test:
 
 
 def tests_of(audit: Audit, significance: float) -> list[Test]:
-    """The comparison at the threshold and, where there is one, at the sure one; they share the significance."""
+    """The comparison at the threshold and, where there is one, at the sure one, each at the full significance.
+
+    Hits of strangers are so few that either falls far short of it: docs/experiments/2026-11-25-copy-detector.md.
+    """
     levels = [(audit.threshold, audit.strangers[0], audit.sensitivity.value or 0.0)]
     if audit.sure is not None:
         levels.append((audit.sure.threshold, audit.sure.strangers_above, audit.sure.sensitivity))
@@ -258,7 +261,7 @@ def tests_of(audit: Audit, significance: float) -> list[Test]:
                 m + audit.strangers[1],
                 chance / m,
                 sensitivity,
-                significance / len(levels),
+                significance,
             )
         )
     return tests
@@ -269,7 +272,7 @@ def judge(audit: Audit, thresholds: CopiesThresholds) -> dict[str, Any]:
 
     `fail`: more synthetic images than strangers' (of control patients, and those that set the threshold) lie above the
     threshold or above the sure one, more than control patients' alone, and chance explains it less often than
-    `significance`, half of it for each threshold (Fisher, one-sided). `pass`: not so, and the upper end of the copy
+    `significance` (Fisher, one-sided). `pass`: not so, and the upper end of the copy
     rate's interval, corrected for copies that the detector misses, is at most `detectable_rate`. Otherwise
     `inconclusive`.
     """
@@ -310,7 +313,7 @@ def judge(audit: Audit, thresholds: CopiesThresholds) -> dict[str, Any]:
         "rate_at_most": missed,
         "control_rate": dict(zip(("low", "high"), clopper_pearson(chance, m, CONFIDENCE), strict=True))
         | {"value": chance / m},
-        "p_value": min(1.0, len(tests) * min(test.p_value for test in tests)),
+        "p_value": min(test.p_value for test in tests),
         "smallest_rate_caught": smallest_rate_caught_by([test.power for test in tests]),
         "power": power_curve([test.power for test in tests]),
     }  # fmt: skip
