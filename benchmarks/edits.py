@@ -75,7 +75,7 @@ def two_knees(images: np.ndarray, chosen: list[tuple[int, int]]) -> np.ndarray:
     detail = [local_detail(x, 1.0, 6.0, 0.05) for x in (first, second)]
     best = torch.full((len(chosen),), -2.0)
     found = torch.zeros(len(chosen), 2, 3)
-    for start in transform_bank((-6.0, 0.0, 6.0), (1.0,), 0.0)[:3]:
+    for start in transform_bank((-6.0, 0.0, 6.0), (0.0,), 0.0)[:3]:
         moved, value = register(detail[0], detail[1], start.expand(len(chosen), 2, 3), 20)
         better = value > best
         best, found = torch.where(better, value, best), torch.where(better[:, None, None], moved, found)
@@ -168,7 +168,8 @@ def main() -> None:
 
 def set_up(generator: Generator, chosen: dict[str, Any]) -> tuple[Generator, EditConfig]:
     sampling = replace(generator.sampling, guidance_scale=chosen["guidance"])
-    changed = Generator(generator.denoiser, generator.spec, sampling, generator.facts, generator.digest, generator.autoencoder)
+    known = (generator.facts, generator.digest, generator.autoencoder)
+    changed = Generator(generator.denoiser, generator.spec, sampling, *known)
     return changed, EditConfig(strength=chosen["strength"], local=chosen["local"])
 
 

@@ -13,11 +13,11 @@ PY
 if "$VENV/bin/python" -m pip install -q --disable-pip-version-check uv 2>/dev/null; then
     links=$("$VENV/bin/python" -m pip config get global.find-links 2>/dev/null || "$VENV/bin/python" -m pip config get :env:.find-links 2>/dev/null || true)
     [ -z "$links" ] || export UV_FIND_LINKS="${UV_FIND_LINKS:-$(echo "$links" | tr ' \n' ',,' | sed 's/,*$//')}"
-    if VIRTUAL_ENV="$VENV" "$VENV/bin/uv" pip install -q -c constraints.txt -e '.[dev,ocr,pacs,slides,text]'; then
+    if VIRTUAL_ENV="$VENV" "$VENV/bin/uv" pip install -q -c constraints.txt -e '.[dev,ocr,pacs,slides,text,study]'; then
         echo "set up with uv: $VENV" >&2
         exit 0
     fi
     echo "uv could not install everything; going on with pip" >&2
 fi
-"$VENV/bin/python" -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,ocr,pacs,slides,text]'
+"$VENV/bin/python" -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,ocr,pacs,slides,text,study]'
 echo "set up with pip: $VENV" >&2

@@ -55,7 +55,7 @@ def test_scores_have_the_documented_form(scores):
             *("name", "title", "group", "family", "encoder", "subset", "value", "low", "high", "confidence", "floor"),
             *("control", "n_real", "n_synthetic", "split", "better", "computed_on", "good", "verdict"),
         }
-        assert item["group"] in ("fidelity", "alignment", "privacy", "utility")
+        assert item["group"] in ("fidelity", "alignment", "privacy", "utility", "fairness", "stress")
         assert item["good"].startswith("Good is ")
         if item["low"] is not None:
             assert item["low"] <= item["value"] <= item["high"], item["name"]

@@ -5,8 +5,8 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest

@@ -11,12 +11,12 @@ import pytest
 from synthcohort.core.cohort import ROLES, Cohort
 from synthcohort.core.errors import ArtifactError, InputError
 from synthcohort.core.seeds import rng
-from synthcohort.evaluation.config import EvaluateConfig, GraderConfig, UtilityConfig
+from synthcohort.evaluation.config import EvaluateConfig, GraderConfig
 from synthcohort.pipeline import sources
 
 CONFIG = EvaluateConfig(
     encoders=("self_trained",), min_class_images=6, folds=5, bootstrap=50, threads=1,
-    grader=GraderConfig(steps=6, batch=16), utility=UtilityConfig(enabled=False),
+    grader=GraderConfig(steps=6, batch=16), parts=("copies", "fidelity", "damage"),
 )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def compared(monkeypatch):
     """What the evaluation was asked for, in place of it."""
     asked = {}
 
-    def compare(real, synthetic, out, config, policy, seed, trained_on):
+    def compare(real, synthetic, out, config, policy, seed, trained_on, run):
         asked.update(real=Cohort.open(real), synthetic=Cohort.open(synthetic), trained_on=trained_on)
         return {}
 

@@ -159,6 +159,27 @@ def test_two_processes_add_up_to_one(cohort_path: Path, gan_config: GanConfig, t
         torch.testing.assert_close(a + b, c, rtol=1e-3, atol=1e-5)
 
 
+def test_augmentation_rises_only_where_training_images_are_known_by_heart(
+    cohort_path: Path, gan_config: GanConfig, tmp_path: Path
+) -> None:
+    """Offered training images as if held out, it stays low; offered noise, which scores like none of them, it rises."""
+    config = dataclasses.replace(gan_config, precision="float32", learning_rate=2e-3)
+    torch.manual_seed(0)
+    spec, data = fresh(cohort_path, config, tmp_path)
+    found = {}
+    for name in ("strangers", "noise"):
+        state = GanState(spec, config, 0, 40)
+        for step in range(40):
+            held_out = draw_batch(data, 100 + step, 8, 0, config.data)
+            if name == "noise":
+                held_out = dataclasses.replace(held_out, images=torch.randn(held_out.images.shape))
+            state.update([draw_batch(data, step, 8, 0, config.data)], held_out)
+        found[name] = state.course
+    assert found["strangers"].by_heart < 0.3
+    assert found["noise"].by_heart > found["strangers"].by_heart + 0.2
+    assert found["strangers"].probability < found["noise"].probability
+
+
 def test_training_learns(make_cohort: Callable[..., Path], gan_config: GanConfig, tmp_path: Path) -> None:
     """Discs grow with the grade, and drawn images come nearer to real ones."""
     config = dataclasses.replace(

@@ -43,9 +43,11 @@ def test_a_training_that_goes_well_gives_no_alarm() -> None:
 def test_collapse_after_life_or_beyond_patience() -> None:
     flat = look(3, 1.1, of_classes=0.3)
     assert kind([*GOOD, flat]) == "collapse"
-    never = [look(1, 3.0, diversity=0.2), look(3_000, 3.0, diversity=0.3)]
+    never = [look(1, 3.0, diversity=0.1), look(3_000, 3.0, diversity=0.2)]
     assert kind(never, 0.2) is None
     assert kind(never, 0.5) == "collapse"
+    assert kind([look(1, 3.0), look(3_000, 2.0, of_classes=0.4)], 0.9) == "collapse"
+    assert kind([look(1, 3.0, diversity=0.2), look(3_000, 2.0, diversity=0.4)], 0.9) is None  # on its way
     assert kind([look(1, 3.0, diversity=0.2)], 1.0) is None  # a short training has not come far
     assert kind([*GOOD, look(3, diversity=0.0)]) == "collapse"  # numbers that are not finite
 

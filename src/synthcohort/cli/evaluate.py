@@ -10,6 +10,7 @@ SUMMARY = "measure fidelity, usefulness and privacy of a synthetic cohort; every
 EXAMPLES = (
     "synthcohort evaluate --real cohort --synthetic synthetic --out evidence",
     "synthcohort evaluate --real cohort --synthetic synthetic --policy internal --out evidence",
+    "synthcohort evaluate --real cohort --synthetic synthetic --run run --out evidence",
     "synthcohort evaluate --real train_images/ --holdout other_patients/ --synthetic generated.zip --out evidence",
 )
 
@@ -21,6 +22,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--synthetic", type=Path, required=True, metavar="SOURCE", help=made)
     others = "real images of patients whom the generator never saw; then all of --real counts as learned from"
     parser.add_argument("--holdout", type=Path, metavar="SOURCE", help=others)
+    model = "the generator's run folder: attacks on membership then see its model too"
+    parser.add_argument("--run", type=Path, metavar="RUN", help=model)
+    signed = "the owner's private key (synthcohort keys): signs scores.json, as the policies open and partner ask"
+    parser.add_argument("--key", type=Path, metavar="FILE", help=signed)
     parser.add_argument("--policy", metavar="NAME|FILE", help="thresholds: open (default), internal, or a TOML file")
     add_out(parser, "the evidence")
     parser.add_argument("--seed", type=int, default=0, help="seed of resampling and auditors (default 0)")
@@ -28,7 +33,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    from synthcohort.core.files import remove
+    from synthcohort.core.signing import load_private, sign_file, signature_path
     from synthcohort.pipeline.sources import evaluate
 
+    key = load_private(args.key) if args.key else None  # a key that can't be used is said before the work
     config = section(args, "evaluate")
-    return evaluate(args.real, args.synthetic, args.out, config, args.policy, args.seed, args.holdout), 0
+    remove(signature_path(args.out / "scores.json"))
+    result = evaluate(args.real, args.synthetic, args.out, config, args.policy, args.seed, args.holdout, args.run)
+    if key is not None:
+        sign_file(args.out / "scores.json", key)
+    return result, 0

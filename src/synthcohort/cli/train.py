@@ -15,6 +15,7 @@ EXAMPLES = (
     "synthcohort train rare_disease --from joint --out tuned --set train.images=20000",
     "synthcohort train cohort --autoencoder --out latents --set autoencoder.size=128",
     "synthcohort train cohort --out run --set train.latent=latents --set train.size=128",
+    "synthcohort train cohort --gan --out gan --set gan.minutes=20",
     "torchrun --nproc-per-node 2 -m synthcohort train cohort --out run",
 )
 
@@ -36,14 +37,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="train the autoencoder that train.latent then names (section [autoencoder]), not a generator",
     )
+    parser.add_argument(
+        "--gan",
+        action="store_true",
+        help="train a GAN (section [gan]), which draws an image in one pass, in place of a diffusion model",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the training (default 0)")
     add_config(parser)
 
 
 def call(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    given = [
+        name
+        for name, said in (("--autoencoder", args.autoencoder), ("--gan", args.gan), ("--from", args.start))
+        if said
+    ]
+    if len(given) > 1:
+        raise InputError(Problem(" and ".join(given), "given together", "one of them"))
+    if args.gan:
+        from synthcohort.training.gan import train_gan
+
+        return train_gan(args.cohorts, args.out, section(args, "gan"), args.seed), 0
     if args.autoencoder:
-        if args.start is not None:
-            raise InputError(Problem("--autoencoder and --from", "given together", "one of the two"))
         from synthcohort.training.autoencoder import train_autoencoder
 
         return train_autoencoder(args.cohorts, args.out, section(args, "autoencoder"), args.seed), 0

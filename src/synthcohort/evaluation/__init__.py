@@ -15,12 +15,14 @@ def evaluate(
     policy: str | Path | None = None,
     seed: int = 0,
     trained_on: tuple[str, ...] = ("train",),
+    run: Path | None = None,
 ) -> dict[str, Any]:
     """Compares a synthetic cohort with the real one it stands for: scores.json, report.html and the owner's folder.
 
     `trained_on`: the roles of the real cohort whose images the generator may have learned from.
+    `run`: the generator's run folder, whose model is then attacked too.
     Returns {scores, verdict, failed, inconclusive}. A killed evaluation goes on when called again the same way.
     """
     from synthcohort.evaluation.scorecard import make_scorecard
 
-    return make_scorecard(real, synthetic, out, config, policy, seed, trained_on)
+    return make_scorecard(real, synthetic, out, config, policy, seed, trained_on, run)

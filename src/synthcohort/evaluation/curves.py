@@ -6,7 +6,7 @@ request. The figure is the mean recall of classes on real test patients.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,12 +14,14 @@ from synthcohort.core.config import at_least
 from synthcohort.core.errors import ConfigError, Problem
 from synthcohort.core.policy import Policy
 from synthcohort.core.seeds import rng
-from synthcohort.evaluation.config import EvaluateConfig
 from synthcohort.evaluation.entries import entry
 from synthcohort.evaluation.inputs import Inputs, patients
 from synthcohort.evaluation.learners import Arm, Learner, Task, network_config, network_says, open_task, probes_of
 from synthcohort.metrics.intervals import group_index
 from synthcohort.metrics.shift import Estimate, mean_of
+
+if TYPE_CHECKING:
+    from synthcohort.evaluation.config import EvaluateConfig
 
 LEAST_IMAGES = 20  # of a point of a curve
 
@@ -58,7 +60,7 @@ class Point:
 
 
 def curves(
-    inputs: Inputs, eyes: Any, config: EvaluateConfig, policy: Policy, cache: Path, seed: int,
+    inputs: Inputs, eyes: Any, config: "EvaluateConfig", policy: Policy, cache: Path, seed: int,
     settings: CurvesConfig | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The part of the scorecard: each point of the grid with enough images, and twice the data. They gate nothing."""
@@ -81,7 +83,7 @@ def curves(
 
 
 def _points(
-    task: Task, eyes: Any, config: EvaluateConfig, settings: CurvesConfig, cache: Path, seed: int, learner: str
+    task: Task, eyes: Any, config: "EvaluateConfig", settings: CurvesConfig, cache: Path, seed: int, learner: str
 ) -> list[Point]:
     truth = task.classes(task.test)
     probes = None

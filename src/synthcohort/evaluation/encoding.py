@@ -17,7 +17,8 @@ from synthcohort.evaluation.fidelity import Seen
 from synthcohort.evaluation.inputs import Inputs, patients
 from synthcohort.evaluation.steps import code_digest
 from synthcohort.imaging.intensity import value_range_of
-from synthcohort.learning.features import ENCODERS, classifier_encoder, features, fit_on_turns
+from synthcohort.learning.encoder_files import encoder_named
+from synthcohort.learning.features import Encoder, classifier_encoder, features, fit_on_turns
 from synthcohort.learning.fit import Classifier, FitConfig, fit_classifier
 
 
@@ -29,6 +30,7 @@ class Eyes:
         self.train = inputs.real.select(split="train")
         self.test = inputs.real.select(split="test")
         self._grader: Classifier | None = None
+        self._encoders: dict[str, Encoder] = {}
 
     @property
     def grader_key(self) -> str:
@@ -56,7 +58,7 @@ class Eyes:
         return self._grader
 
     def _fit(self) -> Classifier:
-        fit = FitConfig(steps=self.config.grader.steps, batch=self.config.grader.batch)
+        fit = self._fit_config
         if self.inputs.label is None:
             return fit_on_turns(self.train, replace(fit, flip=False), self.seed)
         classes = self.inputs.classes(self.train)
@@ -78,9 +80,19 @@ class Eyes:
         """Both cohorts are read on the real one's scale of intensities, whatever depth a record claims."""
         if encoder == "self_trained":
             return features(view, classifier_encoder(self.grader()), self.cache)
-        real = self.inputs.real
-        values = value_range_of(real.image(0).dtype, real.column("bits_stored"))
-        return features(view, replace(ENCODERS[encoder](), value_range=values), self.cache)
+        return features(view, self._encoder(encoder), self.cache)
+
+    def _encoder(self, name: str) -> Encoder:
+        if name not in self._encoders:
+            real, files = self.inputs.real, self.config.encoder_files
+            values = value_range_of(real.image(0).dtype, real.column("bits_stored"))
+            fit = self._fit_config
+            self._encoders[name] = encoder_named(name, self.train, self.cache, self.seed, fit, files, values)
+        return self._encoders[name]
+
+    @property
+    def _fit_config(self) -> FitConfig:
+        return FitConfig(steps=self.config.grader.steps, batch=self.config.grader.batch)
 
     def read_labels(self, view: Cohort) -> np.ndarray:
         """The class that the grader reads in each image: [N] int64."""

@@ -10,7 +10,6 @@ from synthcohort.core.errors import ConfigError, Problem
 class FidelityConfig:
     """On how many images the slower figures are computed."""
 
-    enabled: bool = True
     similarity_pairs: int = 300  # pairs of images of one class, for the structural similarity within a class
     radiomic_images: int = 2000  # images of each side whose radiomic features are computed
     distance_images: int = 2000  # images of each side whose distances to each other are computed

@@ -8,7 +8,7 @@ each run had; the second can't be averaged away, since the cohort that is judged
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
@@ -16,7 +16,6 @@ from scipy import stats
 from synthcohort.core.config import at_least
 from synthcohort.core.errors import ConfigError, Problem
 from synthcohort.core.policy import HarmThresholds, Policy
-from synthcohort.evaluation.config import EvaluateConfig
 from synthcohort.evaluation.entries import entry, interval_words
 from synthcohort.evaluation.inputs import Inputs, patients
 from synthcohort.evaluation.learners import (
@@ -33,6 +32,9 @@ from synthcohort.evaluation.learners import (
 from synthcohort.evaluation.verdicts import family
 from synthcohort.metrics.intervals import Score, group_index
 from synthcohort.metrics.shift import mean_of
+
+if TYPE_CHECKING:
+    from synthcohort.evaluation.config import EvaluateConfig
 
 FAIL_LEVEL = 0.005  # one-sided, shared by all classes and arms
 PASS_LEVEL = 0.025  # one-sided, of each class and arm
@@ -174,7 +176,7 @@ def _content(item: Loss, names: Sequence[str]) -> dict[str, Any]:
 
 
 def harm(
-    inputs: Inputs, eyes: Any, config: EvaluateConfig, policy: Policy, cache: Path, seed: int,
+    inputs: Inputs, eyes: Any, config: "EvaluateConfig", policy: Policy, cache: Path, seed: int,
     settings: HarmConfig | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The part of the scorecard: recall lost by class and arm, and the family harm."""
@@ -201,7 +203,7 @@ def _critical(task: Task, settings: HarmConfig) -> list[int] | None:
 
 
 def _runs(
-    task: Task, eyes: Any, config: EvaluateConfig, settings: HarmConfig, cache: Path, seed: int
+    task: Task, eyes: Any, config: "EvaluateConfig", settings: HarmConfig, cache: Path, seed: int
 ) -> tuple[dict[str, np.ndarray], str]:
     """Probabilities of the test images [runs, N, K] by arm, and in words who was asked."""
     use = config.utility
@@ -223,7 +225,7 @@ def _runs(
     return {name: np.stack(runs) for name, runs in said.items()}, " and ".join(words)
 
 
-def _probes(task: Task, eyes: Any, config: EvaluateConfig) -> Probes:
+def _probes(task: Task, eyes: Any, config: "EvaluateConfig") -> Probes:
     """On features of natural images where there are any: those of the grader know the real labels already."""
     encoder = "packaged" if "packaged" in config.encoders else "self_trained"
     views = {"train": task.train, "synthetic": task.synthetic, "test": task.test}

@@ -112,12 +112,19 @@ def _found(attacks: Attacks, number: int, test: ChanceTest, tail: float) -> Foun
         members=members, others=others, member_groups=attacks.member_patients, other_groups=attacks.other_patients,
         member_strata=attacks.member_classes, other_strata=attacks.other_classes,
     )  # fmt: skip
-    bounds = [_hits(attacks, number, FALSE_POSITIVE_RATE, level) for level in (tail, PASS_TAIL)]
+    failing, passing = (_hits(attacks, number, FALSE_POSITIVE_RATE, level) for level in (tail, PASS_TAIL))
     planted = None
     if attacks.planted is not None:
         planted = float((attacks.planted[:, number] > np.quantile(others, 1 - _false_rate(len(others)))).mean())
     return Found(
-        attacks.kind, attacks.names[number], area, float(test.each[number]), *bounds, planted, same_mix(attacks)
+        attacks.kind,
+        attacks.names[number],
+        area,
+        float(test.each[number]),
+        failing,
+        passing,
+        planted,
+        same_mix(attacks),
     )
 
 

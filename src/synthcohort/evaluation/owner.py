@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from synthcohort.core.cohort import Cohort
-from synthcohort.core.files import write_atomic
+from synthcohort.core.files import write_artifact, write_atomic
 from synthcohort.learning.search import CopyHits
 from synthcohort.pages.grids import class_sheets, sheet
 from synthcohort.pages.owner import Pair, render_owner
@@ -24,7 +24,8 @@ def write_owner(
     threshold: float,
     control: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes owner/report.html: the synthetic images most like a training image, each beside it, and sheets of both.
+    """Writes owner/near.json, which names the images above the threshold for release and refill, and
+    owner/report.html: the synthetic images most like a training image, each beside it, and sheets of both.
 
     `hits` belong to the images of `synthetic` and point into `train`.
     """
@@ -45,3 +46,9 @@ def write_owner(
     sheets = {name: (beside[name].png, made.png) for name, made in class_sheets(synthetic).items() if name in beside}
     page = render_owner(synthetic.name, pairs, threshold=threshold, control=control, sheets=sheets)
     write_atomic(folder / "report.html", page)
+    near = [
+        {"image_id": made[int(i)], "similarity": float(hits.similarity[i])}
+        for i in np.argsort(-hits.similarity, kind="stable")
+        if hits.similarity[i] > threshold
+    ]
+    write_artifact(folder / "near.json", "near", 1, {"synthetic_digest": synthetic.digest, "images": near})

@@ -241,7 +241,7 @@ def beyond(best: np.ndarray, queries: np.ndarray, strangers: np.ndarray) -> np.n
 
 def judge_links(links: Links, area: Score) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Scores, and {verdict, reason, …}: whether more synthetic than control images are linked to a training patient."""
-    from synthcohort.evaluation.privacy import smallest_rate_caught
+    from synthcohort.evaluation.copy_power import smallest_rate_caught
 
     n, m = len(links.synthetic), len(links.control)
     rate = max(RATE, 10 / m) if m else 1.0
@@ -283,7 +283,8 @@ def judge_links(links: Links, area: Score) -> tuple[list[dict[str, Any]], dict[s
     else:
         seen = f"{caught['another_image']:.1%} or more new images of training patients would have been seen"
         figures |= {"verdict": "nothing found", "reason": f"{said}; {seen}"}
-    return [_link_entry(share, links, chance, figures["reason"]), *_sensitivity_entries(sensitivity, links)], figures
+    linked_entry = _link_entry(share, links, chance, str(figures["reason"]))
+    return [linked_entry, *_sensitivity_entries(sensitivity, links)], figures
 
 
 def _link_entry(share: Score, links: Links, chance: int, reason: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Whatever shows single real images or was computed from them (features, the grade
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import numpy as np
 
 from synthcohort.core.cohort import Cohort
 from synthcohort.core.config import to_mapping
-from synthcohort.core.errors import ArtifactError
+from synthcohort.core.errors import ArtifactError, Problem
 from synthcohort.core.files import (
     check_writable,
+    digest_file,
     digest_json,
     lock,
     read_artifact,
@@ -32,12 +34,16 @@ from synthcohort.evaluation.inputs import (
     open_inputs,
     patients,
     sample_images,
-    sample_patients,
 )
 from synthcohort.evaluation.steps import Steps
 from synthcohort.metrics.intervals import Score
 
 FORMAT, VERSION = "scores", 1
+PART_OF = {
+    "copies": "copies", "membership": "membership", "label_truth": "alignment", "image_damage": "damage",
+    "coverage": "fidelity", "subgroups": "subgroups", "harm": "harm",
+}  # fmt: skip
+JUDGING = tuple(PART_OF.values())  # parts whose results hold verdicts by the policy's thresholds
 
 
 def make_scorecard(
@@ -48,10 +54,12 @@ def make_scorecard(
     policy: str | Path | Policy | None = None,
     seed: int = 0,
     trained_on: tuple[str, ...] = ("train",),
+    run: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluates and writes everything; returns {scores, verdict, failed, inconclusive}.
 
-    `trained_on`: the roles of the real cohort that the generator may have learned from.
+    `trained_on`: the roles of the real cohort that the generator may have learned from. `run`: the generator's run
+    folder, whose model is then attacked too.
 
     Raises InputError for cohorts that can't be compared and ConfigError for a policy that can't be read.
     """
@@ -67,9 +75,10 @@ def make_scorecard(
 
             torch.set_num_threads(config.threads)
         asked = {"evaluate": to_mapping(config), "seed": seed}
+        evaluation = Evaluation(inputs, config, rules, cache, seed, run)
         uses = count_test_use(inputs, asked)
         scores = {
-            **Evaluation(inputs, config, rules, cache, seed).run(),
+            **evaluation.run(),
             "settings": {**asked, "notes": list(inputs.notes)},
             "test_uses": uses,
         }
@@ -109,40 +118,34 @@ def count_test_use(inputs: Inputs, asked: Mapping[str, Any]) -> int | None:
 class Evaluation:
     """The steps of one evaluation, in order; each kept under a key of what it depends on."""
 
-    def __init__(self, inputs: Inputs, config: EvaluateConfig, policy: Policy, cache: Path, seed: int):
+    def __init__(
+        self, inputs: Inputs, config: EvaluateConfig, policy: Policy, cache: Path, seed: int, run: Path | None = None
+    ):
         from synthcohort.evaluation.encoding import Eyes
 
         self.inputs, self.config, self.policy, self.seed = inputs, config, policy, seed
-        self.steps, self.cache = Steps(cache), cache
+        self.steps, self.cache, self.generator = Steps(cache), cache, run
         self.eyes = Eyes(inputs, config, cache, seed)
         self.train, self.test = self.eyes.train, self.eyes.test
-        # A floor needs as many real training images as there are synthetic ones.
-        count = min(config.max_images, len(inputs.synthetic), len(self.train))
-        self.synthetic = sample_images(inputs.synthetic, count, seed, "synthetic")
+        self.synthetic = sample_images(inputs.synthetic, config.max_images, seed, "synthetic")
         self.reference = sample_images(self.test, config.max_images, seed, "test")
-        chosen = sample_patients(patients(self.train), count, seed, "floor")
-        self.floor = self.train.select(indices=chosen)
+        self.depends_on = self._files()
 
     def run(self) -> dict[str, Any]:
         """All scores, families and the verdict: the content of scores.json."""
         scores: list[dict[str, Any]] = []
         families: dict[str, Any] = {}
-        parts: list[tuple[str, Callable[[], Any]]] = [
-            *((f"fidelity_{name}", lambda name=name: self._fidelity(name)) for name in self.config.encoders),
-            *([("alignment", self._alignment)] if self.inputs.label else []),
-            ("copies", self._copies),
-            *([("utility", self._utility)] if self.inputs.label and self.config.utility.enabled else []),
-        ]
+        figures: dict[str, Any] = {}
+        parts = self._parts()
         with progress(len(parts), "evaluate", unit="steps") as advance:
-            for name, work in parts:
+            for name, work in parts.items():
                 kept = self.steps.result(name, self._key(name), work)
                 scores.extend(kept["scores"])
                 families.update(kept.get("families", {}))
+                figures.update(kept.get("figures", {}))
                 advance(1, done=name)
         families["coverage"] = self._coverage(scores)
-        if self.inputs.label is None:
-            families["label_truth"] = verdicts.family("inconclusive", self.inputs.no_label, {})
-        families = verdicts.complete(families)
+        families = verdicts.complete({**self._left_out(), **families})
         for item in scores:
             if item["family"] in families:
                 item["verdict"] = families[item["family"]]["verdict"]
@@ -160,36 +163,104 @@ class Evaluation:
             "label": {"name": label.name, "kind": label.kind} if label else None,
             "trained_on": list(self.inputs.trained_on),
             "scores": scores,
+            "figures": figures,
             "families": families,
             **verdicts.overall(families),
             "policy": self.policy.summary(),
         }
 
+    def _parts(self) -> dict[str, Callable[[], dict[str, Any]]]:
+        """The work of the parts that are asked for and can be done, in order."""
+        from synthcohort.evaluation.attributes import attributes
+        from synthcohort.evaluation.criteria import criteria
+        from synthcohort.evaluation.curves import curves
+        from synthcohort.evaluation.damage import image_damage
+        from synthcohort.evaluation.demographics import demographics
+        from synthcohort.evaluation.feature_fidelity import feature_fidelity
+        from synthcohort.evaluation.harm import harm
+        from synthcohort.evaluation.image_fidelity import image_fidelity
+        from synthcohort.evaluation.measurements import measurements
+        from synthcohort.evaluation.membership import membership
+        from synthcohort.evaluation.radiomic_fidelity import radiomic_fidelity
+        from synthcohort.evaluation.reidentification import reidentification
+        from synthcohort.evaluation.stress import stress
+        from synthcohort.evaluation.subgroups import subgroups
+
+        given = (self.inputs, self.eyes, self.config, self.policy, self.cache, self.seed)
+        settings = self.config
+        known: dict[str, Callable[[], dict[str, Any]]] = {
+            "copies": self._copies,
+            "membership": lambda: membership(*given, settings=settings.membership, run=self.generator),
+            "reidentification": lambda: reidentification(*given, settings=settings.reidentification),
+            "attributes": lambda: attributes(*given, settings=settings.attributes),
+            **{
+                f"fidelity_{name}": partial(feature_fidelity, *given, encoder=name, settings=settings.fidelity)
+                for name in settings.encoders
+            },
+            "images": lambda: image_fidelity(*given, settings=settings.fidelity),
+            "radiomics": lambda: radiomic_fidelity(*given, settings=settings.fidelity),
+            "criteria": lambda: criteria(*given, settings=settings.fidelity),
+            "measurements": lambda: measurements(*given, settings=settings.measurements),
+            "alignment": self._alignment,
+            "demographics": lambda: demographics(*given, settings=settings.demographics),
+            "damage": lambda: image_damage(*given, settings=settings.damage),
+            "subgroups": lambda: subgroups(*given, settings=settings.subgroups, damage=settings.damage),
+            "utility": self._utility,
+            "harm": lambda: harm(*given, settings=settings.harm),
+            "curves": lambda: curves(*given, settings=settings.curves),
+            "stress": lambda: stress(*given, settings=settings.stress),
+        }
+        idle = {"measurements"} if settings.measurements.function is None else set()
+        if not self.inputs.split_known:
+            idle |= {"attributes", "reidentification"}
+        if self.inputs.label is None:
+            idle |= {"alignment", "utility", "curves", "stress"}
+        return {
+            name: work
+            for name, work in known.items()
+            if (name in settings.parts or name.partition("_")[0] in settings.parts) and name not in idle
+        }
+
+    def _left_out(self) -> dict[str, Any]:
+        """The families whose part the settings leave out, or that need classes where there are none."""
+        reasons = {
+            family: f"left out: evaluate.parts does not name {part}"
+            for family, part in PART_OF.items()
+            if part not in self.config.parts
+        }
+        if self.inputs.label is None:
+            reasons["label_truth"] = self.inputs.no_label
+        return {family: verdicts.family("inconclusive", reason, {}) for family, reason in reasons.items()}
+
+    def _files(self) -> dict[str, Any]:
+        """Digests of files outside the cohorts that figures depend on."""
+        from synthcohort.evaluation.measurements import measure_digest
+
+        files = {name: digest_file(Path(file.path)) for name, file in self.config.encoder_files.items()}
+        model = self.generator / "model" / "model.json" if self.generator else None
+        if model is not None and not model.is_file():
+            found = "no finished model (model/model.json)"
+            raise ArtifactError(Problem(f"run {self.generator}", found, remedy="name the run that drew the images"))
+        classifier = self.config.stress.classifier
+        return {
+            "encoder_files": files,
+            "measure": measure_digest(self.config.measurements),
+            "model": digest_file(model) if model else None,
+            "classifier": digest_file(Path(classifier)) if classifier and Path(classifier).is_file() else None,
+        }
+
     def _key(self, name: str) -> dict[str, Any]:
-        thresholds = to_mapping(self.policy.thresholds)
         return {
             "step": name,
             "real": self.inputs.real.digest,
             "synthetic": self.inputs.synthetic.digest,
             "shape": [self.inputs.real.image(0).shape, self.inputs.synthetic.image(0).shape],
+            "trained_on": list(self.inputs.trained_on),
             "config": to_mapping(self.config),
-            "thresholds": thresholds if name in ("copies", "alignment") else None,
+            "files": self.depends_on,
+            "thresholds": to_mapping(self.policy.thresholds) if name in JUDGING else None,
             "seed": self.seed,
         }
-
-    def _fidelity(self, encoder: str) -> dict[str, Any]:
-        from synthcohort.evaluation.fidelity import class_entries, reached_entries, whole_entries
-
-        reference, made = self.eyes.see(encoder, self.reference), self.eyes.see(encoder, self.synthetic)
-        base = self.eyes.see(encoder, self.floor)
-        scores = whole_entries(encoder, reference, made, base, self.config.folds, self.seed)
-        if encoder == "self_trained":  # cheap enough to see every training image, so that rare classes have a floor
-            train = self.eyes.see(encoder, self.train)
-            label, least = self.inputs.label, self.config.min_class_images
-            name, values = (label.name, label.values) if label else ("", ())
-            scores += reached_entries(encoder, name, values, reference, made, base, least, self.config.folds, self.seed)
-            scores += class_entries(encoder, name, values, reference, made, train, least, self.config.folds, self.seed)
-        return {"scores": scores}
 
     def _alignment(self) -> dict[str, Any]:
         from synthcohort.evaluation import alignment
@@ -214,7 +285,12 @@ class Evaluation:
         from synthcohort.evaluation.privacy import copies
 
         scores, family = copies(
-            self.inputs.real, self.inputs.synthetic, self.policy.thresholds.copies, self.cache, self.seed
+            self.inputs.real,
+            self.inputs.synthetic,
+            self.policy.thresholds.copies,
+            self.cache,
+            self.seed,
+            self.inputs.trained_on,
         )
         return {"scores": scores, "families": {"copies": family}}
 
@@ -227,7 +303,7 @@ class Evaluation:
         """Judged in the self-trained encoder's features, which know the disease."""
         found = [item for item in scores if item["family"] == "coverage"]
         if not found:
-            return verdicts.family("inconclusive", "the self-trained encoder was not used", {})
+            return verdicts.family("inconclusive", "variety was not compared by the self-trained encoder", {})
         ratios = {item["subset"]: Score(item["value"], item["low"], item["high"]) for item in found}
         classes = [composition(self.inputs, view) for view in (self.train, self.inputs.synthetic)]
         return verdicts.coverage(ratios.pop(None), ratios, classes[0], classes[1], self.policy.thresholds.coverage)
@@ -236,18 +312,19 @@ class Evaluation:
 def write_pages(out: Path, inputs: Inputs, scores: Mapping[str, Any], policy: Policy) -> None:
     """report.html (public: figures and synthetic images) and the owner's page (real images)."""
     from synthcohort.evaluation.owner import write_owner
-    from synthcohort.evaluation.privacy import CopySearch
+    from synthcohort.evaluation.privacy import CopySearch, learned_from
     from synthcohort.pages.grids import class_sheets
     from synthcohort.pages.report import render_evidence
 
     # As they are stored, not as they were brought to one size for the comparison.
     real, synthetic = Cohort.open(inputs.real_path), Cohort.open(inputs.synthetic_path)
     write_atomic(out / "report.html", render_evidence(scores, class_sheets(synthetic)))
-    search = CopySearch(inputs.real, out / "owner" / "cache", policy.thresholds.copies.false_positive_rate)
+    rate = policy.thresholds.copies.false_positive_rate
+    search = CopySearch(inputs.real, out / "owner" / "cache", rate, inputs.trained_on)
     control = next((item["control"] for item in scores["scores"] if item["name"] == "nearest_similarity"), None)
     write_owner(
         out / "owner",
-        real.select(split="train"),
+        learned_from(real, inputs.trained_on),
         synthetic,
         search.hits(inputs.synthetic),
         search.threshold,

@@ -9,7 +9,7 @@ break.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from synthcohort.core.cohort import Cohort
 from synthcohort.core.config import at_least
 from synthcohort.core.policy import Policy
 from synthcohort.core.seeds import rng
-from synthcohort.evaluation.config import EvaluateConfig
 from synthcohort.evaluation.entries import entry
 from synthcohort.evaluation.faults import Fault, blurred, noised
 from synthcohort.evaluation.inputs import Inputs, patients, sample_images
@@ -26,6 +25,9 @@ from synthcohort.evaluation.user_classifier import Judge, open_classifier, predi
 from synthcohort.imaging.intensity import to_unit
 from synthcohort.metrics.intervals import Score, group_index
 from synthcohort.metrics.shift import Estimate, mean_of, share_of
+
+if TYPE_CHECKING:
+    from synthcohort.evaluation.config import EvaluateConfig
 
 PROBE_RUNS = 5
 LEAST_RARE = 20  # real training images of the rare class, and synthetic ones
@@ -97,7 +99,7 @@ def breaking_point(levels: Sequence[float], found: Sequence[Estimate], max_drop:
 
 
 def stress(
-    inputs: Inputs, eyes: Any, config: EvaluateConfig, policy: Policy, cache: Path, seed: int,
+    inputs: Inputs, eyes: Any, config: "EvaluateConfig", policy: Policy, cache: Path, seed: int,
     settings: StressConfig | None = None, classifier: Judge | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The part of the scorecard: shortcut probe and sweeps; they gate nothing.
@@ -203,7 +205,9 @@ def _severity_entries(judge: Judge, sides: dict[str, Any], task: Task, name: str
     return result
 
 
-def shortcut(task: Task, eyes: Any, config: EvaluateConfig, settings: StressConfig, seed: int) -> list[dict[str, Any]]:
+def shortcut(
+    task: Task, eyes: Any, config: "EvaluateConfig", settings: StressConfig, seed: int
+) -> list[dict[str, Any]]:
     """The probe: the rare class from synthetic images only, all others from real ones."""
     encoder = "packaged" if "packaged" in config.encoders else "self_trained"
     real, made = task.classes(task.train), task.classes(task.synthetic)

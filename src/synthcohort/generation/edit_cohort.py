@@ -15,6 +15,7 @@ from synthcohort.core.errors import ArtifactError, InputError, Problem, Refused
 from synthcohort.core.files import check_writable, digest_array, digest_json, json_text
 from synthcohort.generation.config import GenerateConfig
 from synthcohort.generation.edit import Edit, EditConfig, Subject, change, redraw, sweep, sweep_values
+from synthcohort.generation.gan_edit import gan_edits
 from synthcohort.generation.given import read_image, read_mask
 from synthcohort.generation.screen import Screen, ScreenedOut, as_mappings
 from synthcohort.generation.strip import strip
@@ -135,6 +136,8 @@ def _checked(generator: Generator, request: EditRequest) -> dict[str, Any]:
 
 
 def _edits(subject: Subject, request: EditRequest, settings: EditConfig, mask: np.ndarray | None) -> list[Edit]:
+    if subject.generator.spec.kind == "gan":
+        return gan_edits(subject, request.to, request.sweep, request.fresh, settings, mask)
     if request.sweep is not None:
         return sweep(subject, request.sweep, settings, mask)
     if request.fresh:

@@ -198,5 +198,6 @@ def facts_of(image: ImageSpec) -> dict[str, Any]:
 
 METHODS = {
     "pixel": "diffusion model in pixel space, conditioned on labels and text",
+    "gan": "generative adversarial network, conditioned on labels and text",
     "latent": "diffusion model in the latent space of an autoencoder, conditioned on labels and text",
 }

@@ -165,6 +165,8 @@ def load_model(folder: Path) -> tuple[Denoiser, ModelSpec, dict[str, Any]]:
         raise ArtifactError(
             Problem(f"model {folder}", found, f"version {MODEL_VERSION}", "train again, or use the older synthcohort")
         )
+    if content["kind"] != "diffusion":
+        raise ArtifactError(Problem(f"model {folder}", f"is of kind {content['kind']!r}", "'diffusion'"))
     spec = ModelSpec.from_mapping(content)
     file = folder / "weights.safetensors"
     weights = load_tensors(file)

@@ -34,10 +34,15 @@ class GanGenerator(Generator):
         super().__init__(cast(Denoiser, network), cast(ModelSpec, spec), facts=facts, digest=digest)
         self.network = network
 
+    @property
+    def batch(self) -> int:
+        """Images of one pass: on a CPU too as many as keep it busy, since a pass takes a fraction of a second."""
+        return BATCH
+
     @torch.inference_mode()
     def draw_unit(self, condition: Condition, seeds: Sequence[int], size: tuple[int, int]) -> Tensor:
-        """Up to BATCH images of one size as the network makes them: [B, C, *size] in about [-1, 1]."""
-        fill = BATCH - len(seeds)
+        """Up to `batch` images of one size as the network makes them: [B, C, *size] in about [-1, 1]."""
+        fill = self.batch - len(seeds)
         full = Condition.cat([condition, condition[:1].repeat(fill)]) if fill else condition
         z = torch.stack([self.latent(seed) for seed in [*seeds, *[seeds[0]] * fill]])
         return self.network(z.to(self.device), full.to(self.device))[: len(seeds)].float().cpu()
@@ -56,8 +61,8 @@ class GanGenerator(Generator):
     def images_of(self, codes: Tensor) -> Tensor:
         """Images [N, C, H, W] of codes [N, latent + E], in batches of one size: a code gives one image, bit by bit."""
         made = []
-        for part in codes.split(BATCH):
-            full = torch.cat([part, part[:1].expand(BATCH - len(part), -1)])
+        for part in codes.split(self.batch):
+            full = torch.cat([part, part[:1].expand(self.batch - len(part), -1)])
             made.append(self.network.synthesize(full.to(self.device))[: len(part)].cpu())
         return torch.cat(made)
 

@@ -263,6 +263,10 @@ def load_generator(run: str | Path, sampling: SamplingConfig | None = None) -> G
                 remedy="run the same train command again to finish it",
             )
         )
+    if folder.info["kind"] == "gan":
+        from synthcohort.models.gan_generator import gan_generator
+
+        return gan_generator(folder.path / "model")  # which has no steps and no guidance
     keep_freed_memory()
     denoiser, spec, content = load_model(folder.path / "model")
     autoencoder = None

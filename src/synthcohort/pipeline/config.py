@@ -10,6 +10,7 @@ from synthcohort.ingest.config import IngestConfig
 from synthcohort.release.config import ReleaseConfig
 from synthcohort.training.autoencoder_config import AutoencoderTraining
 from synthcohort.training.config import TrainConfig
+from synthcohort.training.gan_config import GanConfig
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class StudyConfig:
     ingest: IngestConfig = field(default_factory=IngestConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     autoencoder: AutoencoderTraining = field(default_factory=AutoencoderTraining)  # of train --autoencoder alone
+    gan: GanConfig = field(default_factory=GanConfig)  # of train --gan alone
     generate: GenerateConfig = field(default_factory=GenerateConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     release: ReleaseConfig = field(default_factory=ReleaseConfig)

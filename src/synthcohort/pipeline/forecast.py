@@ -14,6 +14,7 @@ import torch
 from synthcohort.core.errors import InputError, Problem
 from synthcohort.core.progress import duration
 from synthcohort.core.seeds import rng
+from synthcohort.evaluation.config import EvaluateConfig
 from synthcohort.ingest import ingest
 from synthcohort.learning.fit import FitConfig, fit_classifier
 from synthcohort.models.checkpoint import ImageSpec, ModelSpec
@@ -49,8 +50,8 @@ def forecast(study: StudyConfig, source: Path | None) -> dict[str, Any]:
     images, drawn = sum(counts.values()), study.study.count
     channels = 3 if plan["bytes"] == images * rows * columns * 3 else 1
     train, draw, fit = _measure(study, (rows, columns), channels)
-    evaluated, utility, cores = study.evaluate, study.evaluate.utility, torch.get_num_threads()
-    fits = evaluated.grader.steps + (2 * utility.seeds * utility.steps if utility.enabled else 0)
+    evaluated, cores = study.evaluate, torch.get_num_threads()
+    fits = evaluated.grader.steps + _fit_steps(evaluated)
     packaged = 0.0
     if "packaged" in evaluated.encoders:
         packaged = (counts.get("train", 0) + counts.get("test", 0) + drawn) / PACKAGED_IMAGES_PER_SECOND / cores
@@ -73,6 +74,18 @@ def forecast(study: StudyConfig, source: Path | None) -> dict[str, Any]:
         "disk_mib": round(2 * pixels_mib + drawn * rows * columns * channels * 6 / 2**20 + 200),
         "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024 + FIXED_MEMORY_MIB,
     }
+
+
+def _fit_steps(config: EvaluateConfig) -> float:
+    """Steps of the classifiers of usefulness and harm, and of the network that tells patients apart."""
+    use = config.utility
+    arms = 0.0
+    if "harm" in config.parts:  # on real, synthetic and both; the fourth arm takes half as long again
+        arms = 4.5 * sum(learner != "probe" for learner in config.harm.learners)
+    if "utility" in config.parts and not ("harm" in config.parts and "residual" in config.harm.learners):
+        arms += 2
+    apart = config.reidentification.steps if "reidentification" in config.parts else 0
+    return arms * use.seeds * use.steps + apart
 
 
 def _sides(size: int | tuple[int, int]) -> tuple[int, int]:

@@ -99,7 +99,9 @@ def study_stages(study: StudyConfig, source: Path | None, out: Path, demo: bool)
         Stage(
             "evaluate",
             "evidence",
-            lambda: evaluate(out / "cohort", out / "synthetic", out / "evidence", study.evaluate, what.policy, seed),
+            lambda: evaluate(
+                out / "cohort", out / "synthetic", out / "evidence", study.evaluate, what.policy, seed, run=out / "run"
+            ),
             resumable=True,
         ),
         Stage("release", "bundle", decide, resumable=False),

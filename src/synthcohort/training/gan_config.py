@@ -34,8 +34,9 @@ class Recipe:
 
 
 RECIPES: dict[Preset, Recipe] = {
-    # Huang et al. 2024, table 8: one rate for both, penalties that fall to a tenth
-    "modern": Recipe(2e-4, 0.25, 0.99, None, 0.1, 1, True),
+    # Huang et al. 2024, table 8: one rate for both, penalties that fall to a tenth. Their rate of 2e-4 is for networks
+    # five times as wide and a thousand times the images; 1e-3 trained knees at 32 pixels and did not diverge.
+    "modern": Recipe(1e-3, 0.25, 0.99, None, 0.1, 1, True),
     # Gulrajani et al. 2017, algorithm 1 and appendix: lambda 10, five critic steps, no augmentation
     "wgan_gp": Recipe(1e-4, 0.0, 0.9, 10.0, 1.0, 5, False),
 }
@@ -89,7 +90,7 @@ class GanConfig:
     attributes: tuple[str, ...] | None = None
     text: str | None = None
     network: GanNetworkConfig = field(default_factory=GanNetworkConfig)
-    batch: int = 32
+    batch: int = 16
     accumulate: int = 1
     learning_rate: float | None = None
     gamma: float | None = None

@@ -14,7 +14,8 @@ from synthcohort.training.gan_state import Course
 from synthcohort.training.watch import Control, WatchPoint, copying
 
 ALIVE = 0.7  # drawn images this diverse, relative to real ones, show that training works
-COLLAPSED = 0.5  # less diverse than this is a collapse
+COLLAPSED = 0.5  # less diverse than this, after that, is a collapse
+DEAD = 0.25  # and less than this wherever training should have come further
 PATIENCE, EARLY = 0.5, 20_000  # share of the budget, and images, by which images must have become diverse
 FAR = 2.0  # a distance this many times the lowest is a divergence
 WORSE = 1.25  # and this many times, twice in a row, where the discriminator overfits
@@ -74,9 +75,10 @@ def judge(looks: Sequence[Look], share: float, control: Control) -> Alarm | None
             "more often than strangers' images look like copies",
         )
     diverse = last.least_diversity
-    if diverse is not None and diverse < COLLAPSED:
+    if diverse is not None:
         alive = any((look.least_diversity or 0.0) >= ALIVE for look in before)
-        if alive or (share >= PATIENCE and last.images_seen >= EARLY):
+        late = share >= PATIENCE and last.images_seen >= EARLY
+        if (alive and diverse < COLLAPSED) or (late and diverse < DEAD):
             return Alarm("collapse", f"drawn images have {diverse:.0%} of the diversity of real ones")
     known = [look.distance for look in before if look.distance is not None]
     if last.distance is None or not known:
@@ -114,7 +116,9 @@ def chosen_look(looks: Sequence[Look], control: Control, alarmed: bool = False) 
 
     Where none is left: None after an alarm; else the last, since a short training has only not come far yet.
     """
-    good = [look for look in looks if not look.copying(control) and _alive(look)]
+    most = max((look.least_diversity or 0.0 for look in looks), default=0.0)
+    least = max(DEAD, COLLAPSED * min(1.0, most))
+    good = [look for look in looks if not look.copying(control) and _alive(look, least)]
     known = [look for look in good if look.distance is not None]
     if not known:
         return good[-1] if good else None if alarmed or not looks else looks[-1]
@@ -122,8 +126,8 @@ def chosen_look(looks: Sequence[Look], control: Control, alarmed: bool = False) 
     return [look for look in known if (look.distance or 0.0) <= nearest * (1 + NEAR)][-1]
 
 
-def _alive(look: Look) -> bool:
-    return look.least_diversity is None or look.least_diversity >= COLLAPSED
+def _alive(look: Look, least: float) -> bool:
+    return look.least_diversity is None or look.least_diversity >= least
 
 
 def warnings_of(looks: Sequence[Look], control: Control) -> list[str]:
