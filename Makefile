@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUT ?= runs/demo
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tiny test check bench bench-ingest bench-generators test-kill test-pacs clean
+.PHONY: help setup demo tiny test check bench bench-ingest bench-generators bench-study test-study test-kill test-pacs clean
 
 help:           ## what can be made
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,6 +44,15 @@ bench-generators:  ## ours against diffusers and MONAI at equal wall-clock, in a
 test-pacs: setup  ## fetch and receive against a real Orthanc on loopback (needs Debian's orthanc and orthanc-dicomweb)
 	$(BIN)/python scripts/pacs.py --check
 	$(BIN)/pytest tests/pacs -m pacs
+
+test-study: setup  ## studies in a real browser and under load (needs Debian's chromium)
+	$(BIN)/pip install -q playwright
+	$(BIN)/python benchmarks/study_browser.py --out runs/study-browser
+	$(BIN)/python benchmarks/study_load.py --out runs/study-load
+
+bench-study: setup  ## coverage of a study's intervals, and what its pages leak
+	$(BIN)/python benchmarks/study_coverage.py
+	$(BIN)/python benchmarks/study_leak.py --out runs/study-leak
 
 test-kill: setup  ## demo --tiny killed at 20 random moments, each finishing bit for bit (about half an hour)
 	$(BIN)/python benchmarks/kill_loop.py --kills 20
