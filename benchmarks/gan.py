@@ -103,8 +103,9 @@ def shrunk(bench: Bench, name: str) -> dict[str, Any]:
 
 
 def writable(record: dict[str, Any]) -> dict[str, Any]:
-    """A record without what the writer adds itself."""
-    return {key: value for key, value in record.items() if key not in ("position", "digest")}
+    """A record without what the writer adds itself; where patients are not known, a group stands for one."""
+    own = {key: value for key, value in record.items() if key not in ("position", "digest")}
+    return {**own, "patient_id": own.get("patient_id") or own.get("group_id") or own["image_id"]}
 
 
 def trained(bench: Bench, name: str, seed: str) -> dict[str, Any]:
