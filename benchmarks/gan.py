@@ -313,7 +313,7 @@ def report(found: dict[str, Any]) -> str:
         least = min((v["drawn"] / v["floor"] for v in own["vendi"].values()), default=float("nan"))
         rows.append(
             (key, f"{one['train']['images_seen']:,}", one["train"].get("stopped") or "no",
-             f"{own['frechet']['value']:.3g}", f"{own['frechet']['floor']:.3g}", f"{own['coverage']:.2f}",
+             f"{own['frechet']['value']:.3g}", f"{own['frechet']['floor']['value']:.3g}", f"{own['coverage']:.2f}",
              f"{own['coverage_floor']:.2f}", f"{least:.2f}", f"{copies['above']} of {copies['images']}")
         )  # fmt: skip
     text = f"{sum(alive_)} of {len(alive_)} runs ended without collapse.\n\n" + table(head, rows)

@@ -16,7 +16,7 @@ LEAST = 64  # smaller images are not recommended, unless the cohort's own are
 # Training images a second on one core, for gray images of 64 x 64 pixels, and how much faster one GPU is than a core.
 # docs/experiments/2026-11-25-generators.md (diffusion, 47 alone on a core); docs/experiments/2026-11-25-gan.md (GAN).
 # The GPU's factor is a cautious guess, not a measurement.
-RATES: dict[Engine, float] = {"diffusion": 40.0, "gan": 25.0}
+RATES: dict[Engine, float] = {"diffusion": 40.0, "gan": 35.0}
 GPU = 60.0
 SECOND_CORE = 0.85  # what each further core adds, up to MOST_CORES
 MOST_CORES = 8
