@@ -14,9 +14,9 @@ from synthcohort.evaluation.criteria import criteria
 from synthcohort.evaluation.encoding import Eyes
 from synthcohort.evaluation.feature_fidelity import LEAST_IMAGES, encoder_entries, feature_fidelity
 from synthcohort.evaluation.fidelity import Seen
-from synthcohort.evaluation.fidelity_config import FidelityConfig, MeasurementConfig
 from synthcohort.evaluation.image_fidelity import class_pairs, image_fidelity
 from synthcohort.evaluation.inputs import open_inputs
+from synthcohort.evaluation.part_config import FidelityConfig, MeasurementConfig
 from synthcohort.evaluation.radiomic_fidelity import radiomic_fidelity
 from synthcohort.evaluation.sides import Sides, image_types, sides_of
 

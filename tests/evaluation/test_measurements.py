@@ -8,9 +8,9 @@ from synthcohort.core.policy import load_policy
 from synthcohort.core.seeds import rng
 from synthcohort.evaluation.config import EvaluateConfig
 from synthcohort.evaluation.encoding import Eyes
-from synthcohort.evaluation.fidelity_config import MeasurementConfig
 from synthcohort.evaluation.inputs import open_inputs
 from synthcohort.evaluation.measurements import load_measure, measure_digest, measurements
+from synthcohort.evaluation.part_config import MeasurementConfig
 from synthcohort.phantoms.anatomy import patient_knee
 from synthcohort.phantoms.knee import knee
 

@@ -15,11 +15,11 @@ import numpy as np
 from scipy import stats
 
 from synthcohort.core.cohort import Cohort
-from synthcohort.core.config import at_least
 from synthcohort.core.policy import Policy
 from synthcohort.evaluation.entries import entry, interval_words
 from synthcohort.evaluation.inputs import Inputs, patients, sample_images, sample_patients
 from synthcohort.evaluation.membership import unseen
+from synthcohort.evaluation.part_config import AttributesConfig
 from synthcohort.metrics.intervals import Score, clopper_pearson, group_index
 
 if TYPE_CHECKING:
@@ -30,19 +30,7 @@ COLUMNS = ("sex", "age", "ethnicity", "laterality", "site", "manufacturer", "vie
 BAND_YEARS = 20
 LEAST_IMAGES = 50  # with the attribute known, of training, control and synthetic each
 LEAST_PATIENTS = 10
-NEIGHBORS = 5
 CHUNK = 512
-
-
-@dataclass(frozen=True)
-class AttributesConfig:
-    """How many images are attacked."""
-
-    max_members: int = 5000  # training images, of whole patients
-    neighbors: int = NEIGHBORS  # synthetic images that vote
-
-    def __post_init__(self) -> None:
-        at_least("evaluate.attributes", self, {"max_members": 50, "neighbors": 1})
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,19 @@ from typing import Literal, get_args
 
 from synthcohort.core.config import at_least
 from synthcohort.core.errors import ConfigError, Problem
-from synthcohort.evaluation.attributes import AttributesConfig
-from synthcohort.evaluation.curves import CurvesConfig
-from synthcohort.evaluation.damage import DamageConfig
-from synthcohort.evaluation.demographics import DemographicsConfig
-from synthcohort.evaluation.fidelity_config import FidelityConfig, MeasurementConfig
-from synthcohort.evaluation.group_columns import SubgroupsConfig
-from synthcohort.evaluation.harm import HarmConfig
-from synthcohort.evaluation.membership import MembershipConfig
-from synthcohort.evaluation.reidentification import ReidentificationConfig
-from synthcohort.evaluation.stress import StressConfig
+from synthcohort.evaluation.part_config import (
+    AttributesConfig,
+    CurvesConfig,
+    DamageConfig,
+    DemographicsConfig,
+    FidelityConfig,
+    HarmConfig,
+    MeasurementConfig,
+    MembershipConfig,
+    ReidentificationConfig,
+    StressConfig,
+    SubgroupsConfig,
+)
 from synthcohort.learning.encoder_files import EncoderFile
 
 # In the order in which they are done. `measurements` needs a function, `curves` and `stress` gate nothing.

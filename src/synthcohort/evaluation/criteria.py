@@ -14,9 +14,9 @@ import numpy as np
 from synthcohort.core.cohort import Cohort
 from synthcohort.core.policy import Policy
 from synthcohort.evaluation.config import EvaluateConfig
-from synthcohort.evaluation.fidelity_config import FidelityConfig
 from synthcohort.evaluation.image_rows import looks, radiomic_rows, scale_of
 from synthcohort.evaluation.inputs import Inputs, patients
+from synthcohort.evaluation.part_config import FidelityConfig
 from synthcohort.evaluation.sides import Figure, Sides, measured, sides_of, unmeasured
 from synthcohort.metrics.criteria import completeness, congruence, consistency, constraint, range_coverage, usable
 from synthcohort.metrics.intervals import Score

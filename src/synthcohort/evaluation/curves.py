@@ -6,46 +6,21 @@ request. The figure is the mean recall of classes on real test patients.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from synthcohort.core.config import at_least
-from synthcohort.core.errors import ConfigError, Problem
 from synthcohort.core.policy import Policy
 from synthcohort.core.seeds import rng
+from synthcohort.evaluation.config import EvaluateConfig
 from synthcohort.evaluation.entries import entry
 from synthcohort.evaluation.inputs import Inputs, patients
-from synthcohort.evaluation.learners import Arm, Learner, Task, network_config, network_says, open_task, probes_of
+from synthcohort.evaluation.learners import Arm, Task, network_config, network_says, open_task, probes_of
+from synthcohort.evaluation.part_config import CurvesConfig
 from synthcohort.metrics.intervals import group_index
 from synthcohort.metrics.shift import Estimate, mean_of
 
-if TYPE_CHECKING:
-    from synthcohort.evaluation.config import EvaluateConfig
-
 LEAST_IMAGES = 20  # of a point of a curve
-
-
-@dataclass(frozen=True)
-class CurvesConfig:
-    """The grid, and who is asked."""
-
-    real_shares: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 1.0)  # of the real training patients
-    synthetic_times: tuple[float, ...] = (0.0, 1.0, 2.0, 5.0, 10.0)  # synthetic images for each real one
-    learners: tuple[Learner, ...] = ("probe",)
-    runs: int = 3  # of each point: other patients, other images
-
-    def __post_init__(self) -> None:
-        at_least("evaluate.curves", self, {"runs": 1})
-        problems = []
-        if not all(0 < share <= 1 for share in self.real_shares):
-            found = ", ".join(map(str, self.real_shares))
-            problems.append(Problem("setting evaluate.curves.real_shares", found, "shares above 0, at most 1"))
-        if not all(times >= 0 for times in self.synthetic_times):
-            found = ", ".join(map(str, self.synthetic_times))
-            problems.append(Problem("setting evaluate.curves.synthetic_times", found, "0 or more"))
-        if problems:
-            raise ConfigError(*problems)
 
 
 @dataclass(frozen=True)
@@ -60,7 +35,7 @@ class Point:
 
 
 def curves(
-    inputs: Inputs, eyes: Any, config: "EvaluateConfig", policy: Policy, cache: Path, seed: int,
+    inputs: Inputs, eyes: Any, config: EvaluateConfig, policy: Policy, cache: Path, seed: int,
     settings: CurvesConfig | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The part of the scorecard: each point of the grid with enough images, and twice the data. They gate nothing."""
@@ -83,7 +58,7 @@ def curves(
 
 
 def _points(
-    task: Task, eyes: Any, config: "EvaluateConfig", settings: CurvesConfig, cache: Path, seed: int, learner: str
+    task: Task, eyes: Any, config: EvaluateConfig, settings: CurvesConfig, cache: Path, seed: int, learner: str
 ) -> list[Point]:
     truth = task.classes(task.test)
     probes = None

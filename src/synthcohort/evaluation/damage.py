@@ -9,46 +9,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from synthcohort.core.cohort import Cohort
-from synthcohort.core.config import at_least
 from synthcohort.core.policy import ImageDamageThresholds, Policy
-from synthcohort.evaluation.damage_reader import LEAST_TO_FIT, MARKS, UNLIKE, DamageReader, Looker, Looks
+from synthcohort.evaluation.config import EvaluateConfig
+from synthcohort.evaluation.damage_reader import MARKS, UNLIKE, DamageReader, Looker, Looks
 from synthcohort.evaluation.entries import entry, interval_words
 from synthcohort.evaluation.faults import KINDS
 from synthcohort.evaluation.inputs import Inputs, patients, sample_images, sample_patients
+from synthcohort.evaluation.part_config import LEAST_REFERENCES, LEAST_TO_FIT, DamageConfig
 from synthcohort.evaluation.verdicts import family
 from synthcohort.metrics.damage import STATISTICS
 from synthcohort.metrics.intervals import Score, group_index
 from synthcohort.metrics.shift import Estimate, share_of, superiority
-
-if TYPE_CHECKING:
-    from synthcohort.evaluation.config import EvaluateConfig
 
 FAIL_LEVEL = 0.005  # one-sided, shared by all figures of the family: false alarms on real images
 PASS_LEVEL = 0.025  # one-sided, of each figure: all have to lie within
 RARE = 0.002  # share of real images beyond the limit of each mark
 MAX_BROKEN = 0.01  # share of constant or out-of-range images, beyond real ones: nobody doubts that they are damaged
 MAX_SHIFT = 0.2  # probability of looking more damaged than a real image, beyond one half
-LEAST_IMAGES = 30  # synthetic images, or real ones to compare with
 MOST_WEIGHT = 5.0  # of one real image, where its class is rare among the real ones
 NEEDED = ("blur", "noise")  # a check that would not notice these can't pass anything
 WORDS = {**{name: kind.word for name, kind in KINDS.items()}, UNLIKE: "unlike real images"}
-
-
-@dataclass(frozen=True)
-class DamageConfig:
-    """How many real images the damage check learns from and compares with."""
-
-    images: int = 1500  # training images that are spoilt to learn from
-    references: int = 2000  # other real images that synthetic ones are compared with
-    planted: int = 300  # real test images that damage is planted in, to say what would have been noticed
-
-    def __post_init__(self) -> None:
-        at_least("evaluate.damage", self, {"images": LEAST_TO_FIT, "references": LEAST_IMAGES, "planted": 20})
 
 
 @dataclass(frozen=True)
@@ -179,7 +164,7 @@ def verdict(
         return family("fail", f"{reason}{because}; {words}", figures)
     if excess.low(level) > most:
         return family("fail", f"{words}{because}", figures)
-    if judged.num < LEAST_IMAGES:
+    if judged.num < LEAST_REFERENCES:
         return family("inconclusive", f"only {judged.num} synthetic images", figures)
     within = excess.high(PASS_LEVEL) <= most and all(
         value.high(PASS_LEVEL) <= 0.5 + max_shift for value in judged.shifts.values()
@@ -268,7 +253,7 @@ def material(inputs: Inputs, settings: DamageConfig, cache: Path, seed: int) -> 
         if role in ("train", "validation") and owner not in learned
     ]
     other = sample_patients([everyone[i] for i in rows], settings.references, seed, "damage reference")
-    if len(other) < LEAST_IMAGES:
+    if len(other) < LEAST_REFERENCES:
         return None
     looker = Looker(inputs.real, cache)
     reader = looker.fit(train.select(indices=chosen), seed)
@@ -299,7 +284,7 @@ def noticed(
 
 
 def image_damage(
-    inputs: Inputs, eyes: Any, config: "EvaluateConfig", policy: Policy, cache: Path, seed: int,
+    inputs: Inputs, eyes: Any, config: EvaluateConfig, policy: Policy, cache: Path, seed: int,
     settings: DamageConfig | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The part of the scorecard: scores and the family image_damage."""
@@ -319,7 +304,7 @@ def image_damage(
     judgement["figures"] |= {"noticed": power, "broken": int(synthetic.broken.sum())}
     beside = {"floor": judge(made.reference, made.mark(inputs.real.select(split="test")))}
     control = inputs.real.select(split="control") if inputs.split_known else None
-    if control is not None and len(control) >= LEAST_IMAGES:
+    if control is not None and len(control) >= LEAST_REFERENCES:
         beside["control"] = judge(made.reference, made.mark(control))
     scores = _entries(inputs, judged, beside, synthetic, made.reference, config)
     return {"scores": scores, "families": {"image_damage": judgement}}
@@ -335,7 +320,7 @@ def _entries(
     beside: Mapping[str, Judged],
     synthetic: Marked,
     reference: Marked,
-    config: "EvaluateConfig",
+    config: EvaluateConfig,
 ) -> list[dict[str, Any]]:
     words = (
         f"statistics of single images, read by logistic regressions fitted on spoilt copies of real training images; "

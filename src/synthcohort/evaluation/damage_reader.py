@@ -23,7 +23,6 @@ from synthcohort.metrics.logistic import Logistic, fit_logistic
 CHUNK = 256
 UNLIKE = "unlike"
 MARKS = (*KINDS, UNLIKE)
-LEAST_TO_FIT = 60  # real images; with fewer the reader learns their accidents
 _FAR = 8.0  # standard deviations at which a statistic is cut: beyond, all is equally strange
 
 

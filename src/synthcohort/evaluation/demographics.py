@@ -7,41 +7,26 @@ reader on real test images. A reader that hardly reads real images can't judge s
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from synthcohort.core.cohort import Cohort
-from synthcohort.core.config import at_least
 from synthcohort.core.policy import Policy
 from synthcohort.evaluation.alignment import LEAST_IN_CLASS, Reading, measure_skill, scored
+from synthcohort.evaluation.config import EvaluateConfig
 from synthcohort.evaluation.entries import entry
 from synthcohort.evaluation.group_columns import group_values
 from synthcohort.evaluation.inputs import Inputs, patients, sample_images
+from synthcohort.evaluation.part_config import DemographicsConfig
 from synthcohort.evaluation.retrieval import retrieval_entries
 from synthcohort.metrics.classification import macro_recall_of
 from synthcohort.metrics.intervals import Score
 from synthcohort.metrics.logistic import balanced_weights, fit_logistic
 
-if TYPE_CHECKING:
-    from synthcohort.evaluation.config import EvaluateConfig
-
 DIMS = 128  # principal directions of the real training features
 RIDGE = 10.0
 MOST_VALUES = 12
-
-
-@dataclass(frozen=True)
-class DemographicsConfig:
-    """Which stated facts are read from images."""
-
-    columns: tuple[str, ...] = ("sex", "age", "laterality", "modality", "body_part", "view")
-    age_bands: tuple[int, ...] = (45, 65)
-    images: int = 3000  # training images a reader learns from
-    captions: bool = True  # whether images find their own captions
-
-    def __post_init__(self) -> None:
-        at_least("evaluate.demographics", self, {"images": 50})
 
 
 @dataclass(frozen=True)
@@ -53,7 +38,7 @@ class Views:
 
 
 def demographics(
-    inputs: Inputs, eyes: Any, config: "EvaluateConfig", policy: Policy, cache: Path, seed: int,
+    inputs: Inputs, eyes: Any, config: EvaluateConfig, policy: Policy, cache: Path, seed: int,
     settings: DemographicsConfig | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The part of the scorecard: scores of each stated fact, and of captions; they gate nothing."""
@@ -68,7 +53,7 @@ def demographics(
     return {"scores": scores, "families": {}}
 
 
-def _views(inputs: Inputs, eyes: Any, config: "EvaluateConfig", settings: DemographicsConfig, seed: int) -> Views:
+def _views(inputs: Inputs, eyes: Any, config: EvaluateConfig, settings: DemographicsConfig, seed: int) -> Views:
     """Natural-image features where there are any: the grader's were made for the label alone."""
     encoder = "packaged" if "packaged" in config.encoders else "self_trained"
     cohorts = {
@@ -85,7 +70,7 @@ def _views(inputs: Inputs, eyes: Any, config: "EvaluateConfig", settings: Demogr
 
 
 def _column(
-    column: str, facts: dict[str, list[str | None]], views: Views, config: "EvaluateConfig", seed: int
+    column: str, facts: dict[str, list[str | None]], views: Views, config: EvaluateConfig, seed: int
 ) -> list[dict[str, Any]]:
     """Nothing for a fact that either side does not state, or of which all real images have the same value."""
     names = sorted({name for name in facts["train"] if name is not None})

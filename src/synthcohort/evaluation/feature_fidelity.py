@@ -10,8 +10,8 @@ from synthcohort.core.policy import Policy
 from synthcohort.evaluation.config import EvaluateConfig
 from synthcohort.evaluation.fidelity import FIGURES as FIDELITY
 from synthcohort.evaluation.fidelity import WHOLE, Seen, class_entries, reached_entries, whole_entries
-from synthcohort.evaluation.fidelity_config import FidelityConfig
 from synthcohort.evaluation.inputs import Inputs
+from synthcohort.evaluation.part_config import FidelityConfig
 from synthcohort.evaluation.sides import Figure, Sides, measured, parts_of, sides_of, unmeasured
 from synthcohort.metrics.diversity import mean_distance_interval, vendi_interval
 from synthcohort.metrics.intervals import Score

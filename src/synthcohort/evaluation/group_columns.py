@@ -1,40 +1,15 @@
 """Groups of patients: which columns tell them apart, and how a cohort is composed of them, also within each class."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from synthcohort.core.cohort import Cohort
-from synthcohort.core.config import at_least
-from synthcohort.core.errors import ConfigError, Problem
+from synthcohort.evaluation.part_config import SubgroupsConfig
 
 MOST_VALUES = 12  # of a column; with more they are no groups
-
-
-@dataclass(frozen=True)
-class SubgroupsConfig:
-    """Which groups are looked at, and what the synthetic cohort is meant to hold."""
-
-    columns: tuple[str, ...] = ("sex", "age", "ethnicity", "site", "manufacturer", "laterality", "view")
-    age_bands: tuple[int, ...] = (18, 40, 60, 80)  # years at which a new band begins
-    # Wanted shares, as {"sex": {"F": 0.5, "M": 0.5}}; a column that is not named is to be as among the real images.
-    target: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        at_least("evaluate.subgroups", self, {})
-        problems = []
-        if list(self.age_bands) != sorted(set(self.age_bands)):
-            found = ", ".join(map(str, self.age_bands))
-            problems.append(Problem("setting evaluate.subgroups.age_bands", found, "ages in growing order"))
-        for column, shares in self.target.items():
-            total = sum(shares.values())
-            if min(shares.values(), default=0) < 0 or not math.isclose(total, 1, abs_tol=1e-6):
-                place = f"setting evaluate.subgroups.target.{column}"
-                problems.append(Problem(place, f"shares that sum to {total:g}", "shares of 0 or more that sum to 1"))
-        if problems:
-            raise ConfigError(*problems)
 
 
 def group_values(view: Cohort, column: str, bands: Sequence[int]) -> list[str | None]:

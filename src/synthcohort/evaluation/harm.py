@@ -8,18 +8,16 @@ each run had; the second can't be averaged away, since the cohort that is judged
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from synthcohort.core.config import at_least
-from synthcohort.core.errors import ConfigError, Problem
 from synthcohort.core.policy import HarmThresholds, Policy
+from synthcohort.evaluation.config import EvaluateConfig
 from synthcohort.evaluation.entries import entry, interval_words
 from synthcohort.evaluation.inputs import Inputs, patients
 from synthcohort.evaluation.learners import (
-    Learner,
     Probes,
     Task,
     arms_of,
@@ -29,12 +27,10 @@ from synthcohort.evaluation.learners import (
     probes_of,
     sample_rows,
 )
+from synthcohort.evaluation.part_config import HarmConfig
 from synthcohort.evaluation.verdicts import family
 from synthcohort.metrics.intervals import Score, group_index
 from synthcohort.metrics.shift import mean_of
-
-if TYPE_CHECKING:
-    from synthcohort.evaluation.config import EvaluateConfig
 
 FAIL_LEVEL = 0.005  # one-sided, shared by all classes and arms
 PASS_LEVEL = 0.025  # one-sided, of each class and arm
@@ -47,20 +43,6 @@ ARM_WORDS = {
     "both": "trained on real and synthetic images",
     "fine_tuned": "trained on synthetic images, then on real ones",
 }
-
-
-@dataclass(frozen=True)
-class HarmConfig:
-    """Which learners are asked, and which classes must not lose. Images, seeds and steps: evaluate.utility."""
-
-    learners: tuple[Learner, ...] = ("residual", "deeper", "probe")
-    critical: tuple[str, ...] = ()  # values of the label that gate; none named: all with enough test patients
-
-    def __post_init__(self) -> None:
-        at_least("evaluate.harm", self, {})
-        if not self.learners or len(set(self.learners)) != len(self.learners):
-            found = ", ".join(self.learners) or "none"
-            raise ConfigError(Problem("setting evaluate.harm.learners", found, "residual, deeper, probe, each once"))
 
 
 @dataclass(frozen=True)
@@ -176,7 +158,7 @@ def _content(item: Loss, names: Sequence[str]) -> dict[str, Any]:
 
 
 def harm(
-    inputs: Inputs, eyes: Any, config: "EvaluateConfig", policy: Policy, cache: Path, seed: int,
+    inputs: Inputs, eyes: Any, config: EvaluateConfig, policy: Policy, cache: Path, seed: int,
     settings: HarmConfig | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The part of the scorecard: recall lost by class and arm, and the family harm."""
@@ -203,7 +185,7 @@ def _critical(task: Task, settings: HarmConfig) -> list[int] | None:
 
 
 def _runs(
-    task: Task, eyes: Any, config: "EvaluateConfig", settings: HarmConfig, cache: Path, seed: int
+    task: Task, eyes: Any, config: EvaluateConfig, settings: HarmConfig, cache: Path, seed: int
 ) -> tuple[dict[str, np.ndarray], str]:
     """Probabilities of the test images [runs, N, K] by arm, and in words who was asked."""
     use = config.utility
@@ -225,7 +207,7 @@ def _runs(
     return {name: np.stack(runs) for name, runs in said.items()}, " and ".join(words)
 
 
-def _probes(task: Task, eyes: Any, config: "EvaluateConfig") -> Probes:
+def _probes(task: Task, eyes: Any, config: EvaluateConfig) -> Probes:
     """On features of natural images where there are any: those of the grader know the real labels already."""
     encoder = "packaged" if "packaged" in config.encoders else "self_trained"
     views = {"train": task.train, "synthetic": task.synthetic, "test": task.test}

@@ -10,9 +10,9 @@ from synthcohort.core.cohort import Cohort
 from synthcohort.core.policy import Policy
 from synthcohort.core.seeds import rng
 from synthcohort.evaluation.config import EvaluateConfig
-from synthcohort.evaluation.fidelity_config import FidelityConfig
 from synthcohort.evaluation.image_rows import STATISTICS, Looks, gray_of, looks, scale_of, shape_of, unit_images
 from synthcohort.evaluation.inputs import Inputs, patients
+from synthcohort.evaluation.part_config import FidelityConfig
 from synthcohort.evaluation.sides import Figure, Part, Sides, measured, parts_of, sides_of, unmeasured
 from synthcohort.imaging.intensity import ValueRange
 from synthcohort.imaging.similarity import WINDOW, ms_ssim, num_scales

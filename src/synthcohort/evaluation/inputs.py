@@ -255,9 +255,7 @@ def _gray_on_both(real: Cohort, synthetic: Cohort) -> bool:
     ]
     if len(colored) == 1:
         found = f"{colored[0]} images in color, the others gray"
-        raise InputError(
-            Problem("channels", found, "both gray or both in color", "generate one of them anew")
-        )
+        raise InputError(Problem("channels", found, "both gray or both in color", "generate one of them anew"))
     return not colored
 
 

@@ -7,7 +7,6 @@ a network of some shape, or a `probe`: logistic regression on fixed features; a 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -23,7 +22,6 @@ from synthcohort.learning.fit import FitConfig, fit_classifier
 from synthcohort.metrics.intervals import group_index
 from synthcohort.metrics.logistic import balanced_weights, fit_logistic
 
-Learner = Literal["residual", "deeper", "probe"]
 PROBE_DIMS = 128  # principal directions of the real training features
 RIDGE = 10.0
 

@@ -24,8 +24,8 @@ from synthcohort.core.files import digest_bytes
 from synthcohort.core.policy import Policy
 from synthcohort.core.progress import progress
 from synthcohort.evaluation.config import EvaluateConfig
-from synthcohort.evaluation.fidelity_config import MeasurementConfig
 from synthcohort.evaluation.inputs import Inputs, patients
+from synthcohort.evaluation.part_config import MeasurementConfig
 from synthcohort.evaluation.sides import Figure, Sides, measured, sides_of, unmeasured
 from synthcohort.metrics.equivalence import equivalence, patient_means
 from synthcohort.metrics.intervals import Score

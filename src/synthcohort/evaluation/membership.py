@@ -8,20 +8,19 @@ whose own images stand among the synthetic ones as they are (a null experiment) 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from synthcohort.core.cohort import Cohort
-from synthcohort.core.config import at_least
 from synthcohort.core.errors import ArtifactError, InputError
 from synthcohort.core.policy import Policy
 from synthcohort.evaluation.inputs import Inputs, patients, sample_images, sample_patients
 from synthcohort.evaluation.membership_verdict import Attacks, judge
+from synthcohort.evaluation.part_config import MembershipConfig
 from synthcohort.evaluation.verdicts import family
-from synthcohort.evaluation.white_box import WhiteBoxConfig
 
 if TYPE_CHECKING:
     from synthcohort.evaluation.config import EvaluateConfig
@@ -29,19 +28,6 @@ if TYPE_CHECKING:
 
 PLANTED = 7  # changed copies of each kind
 LEAST_PATIENTS = 10  # on each side
-
-
-@dataclass(frozen=True)
-class MembershipConfig:
-    """How many images the attacks look at."""
-
-    max_members: int = 5000  # training images, of whole patients
-    least_images: int = 50  # members, others and strangers; with fewer there is no verdict
-    permutations: int = 1999  # relabelings of patients
-    white_box: WhiteBoxConfig = field(default_factory=WhiteBoxConfig)
-
-    def __post_init__(self) -> None:
-        at_least("evaluate.membership", self, {"max_members": 50, "least_images": 20, "permutations": 999})
 
 
 @dataclass(frozen=True)

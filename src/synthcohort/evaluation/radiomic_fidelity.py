@@ -7,9 +7,9 @@ from synthcohort.core.policy import Policy
 from synthcohort.evaluation.config import EvaluateConfig
 from synthcohort.evaluation.feature_fidelity import encoder_entries
 from synthcohort.evaluation.fidelity import Seen
-from synthcohort.evaluation.fidelity_config import FidelityConfig
 from synthcohort.evaluation.image_rows import radiomic_rows, scale_of
 from synthcohort.evaluation.inputs import Inputs, patients
+from synthcohort.evaluation.part_config import FidelityConfig
 from synthcohort.evaluation.sides import Figure, Sides, measured, sides_of, unmeasured
 from synthcohort.metrics.intervals import Score
 from synthcohort.metrics.radiomic import radiomics_distance_interval, standardized

@@ -17,12 +17,12 @@ import numpy as np
 from scipy.stats import rankdata
 
 from synthcohort.core.cohort import Cohort
-from synthcohort.core.config import at_least
 from synthcohort.core.errors import ArtifactError
 from synthcohort.core.files import atomic_path, digest_json, remove
 from synthcohort.core.policy import Policy
 from synthcohort.evaluation.entries import CONFIDENCE, entry, interval_words
 from synthcohort.evaluation.inputs import Inputs, patients, sample_images, sample_patients
+from synthcohort.evaluation.part_config import ReidentificationConfig
 from synthcohort.evaluation.steps import code_digest
 from synthcohort.metrics.attacks import design_effect
 from synthcohort.metrics.intervals import (
@@ -46,18 +46,6 @@ NEAREST_STRANGERS = 10
 CLOSEST = 1e-3  # a distance below it is none: rounding
 LEAST_PATIENTS = 20  # with two images or more, of each role
 PLANTED = 7  # changed copies of each kind
-
-
-@dataclass(frozen=True)
-class ReidentificationConfig:
-    """The budget of the fit."""
-
-    steps: int = 500
-    max_images: int = 20_000  # training images fitted on and searched; whole patients
-    folds: int = 30  # groups of patients that the jackknife leaves out in turn
-
-    def __post_init__(self) -> None:
-        at_least("evaluate.reidentification", self, {"steps": 1, "max_images": 40, "folds": 5})
 
 
 @dataclass(frozen=True)

@@ -9,43 +9,28 @@ break.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from synthcohort.core.cohort import Cohort
-from synthcohort.core.config import at_least
 from synthcohort.core.policy import Policy
 from synthcohort.core.seeds import rng
+from synthcohort.evaluation.config import EvaluateConfig
 from synthcohort.evaluation.entries import entry
 from synthcohort.evaluation.faults import Fault, blurred, noised
 from synthcohort.evaluation.inputs import Inputs, patients, sample_images
 from synthcohort.evaluation.learners import Arm, Probes, Task, open_task, probes_of
+from synthcohort.evaluation.part_config import StressConfig
 from synthcohort.evaluation.user_classifier import Judge, open_classifier, predicted
 from synthcohort.imaging.intensity import to_unit
 from synthcohort.metrics.intervals import Score, group_index
 from synthcohort.metrics.shift import Estimate, mean_of, share_of
 
-if TYPE_CHECKING:
-    from synthcohort.evaluation.config import EvaluateConfig
-
 PROBE_RUNS = 5
 LEAST_RARE = 20  # real training images of the rare class, and synthetic ones
 LEAST_TEST = 10
 FAIL_LEVEL = 0.025  # one-sided: a level of stress is one too many when accuracy has surely fallen
-
-
-@dataclass(frozen=True)
-class StressConfig:
-    """The classifier that is put under stress, and how far."""
-
-    classifier: str | None = None  # a TorchScript or ONNX file (evaluation.user_classifier says what it must do)
-    rare: str | None = None  # the class of the shortcut probe; None: the rarest with enough images
-    images: int = 500  # of each side in the sweeps
-    max_drop: float = 0.1  # accuracy that may be lost before a classifier counts as broken
-
-    def __post_init__(self) -> None:
-        at_least("evaluate.stress", self, {"images": 20})
 
 
 @dataclass(frozen=True)
@@ -99,7 +84,7 @@ def breaking_point(levels: Sequence[float], found: Sequence[Estimate], max_drop:
 
 
 def stress(
-    inputs: Inputs, eyes: Any, config: "EvaluateConfig", policy: Policy, cache: Path, seed: int,
+    inputs: Inputs, eyes: Any, config: EvaluateConfig, policy: Policy, cache: Path, seed: int,
     settings: StressConfig | None = None, classifier: Judge | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The part of the scorecard: shortcut probe and sweeps; they gate nothing.
@@ -205,9 +190,7 @@ def _severity_entries(judge: Judge, sides: dict[str, Any], task: Task, name: str
     return result
 
 
-def shortcut(
-    task: Task, eyes: Any, config: "EvaluateConfig", settings: StressConfig, seed: int
-) -> list[dict[str, Any]]:
+def shortcut(task: Task, eyes: Any, config: EvaluateConfig, settings: StressConfig, seed: int) -> list[dict[str, Any]]:
     """The probe: the rare class from synthetic images only, all others from real ones."""
     encoder = "packaged" if "packaged" in config.encoders else "self_trained"
     real, made = task.classes(task.train), task.classes(task.synthetic)

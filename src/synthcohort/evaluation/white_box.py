@@ -7,18 +7,19 @@ Sources: Carlini et al. 2023 (2301.13188, section 4), Matsumoto et al. 2023 (230
 Watson et al. 2022 (2111.08440).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from synthcohort.core.cohort import Cohort
-from synthcohort.core.errors import ConfigError, InputError, Problem
+from synthcohort.core.errors import InputError, Problem
 from synthcohort.core.files import atomic_path, digest_json, remove
 from synthcohort.core.progress import progress
 from synthcohort.core.run import RunFolder
 from synthcohort.core.seeds import seed_from
+from synthcohort.evaluation.part_config import WhiteBoxConfig
 from synthcohort.evaluation.steps import code_digest
 
 if TYPE_CHECKING:
@@ -30,21 +31,6 @@ if TYPE_CHECKING:
 BATCH = 32  # always exactly so many: the last one is filled up
 CHUNK = 256  # images whose losses are made durable together
 RIDGE = 1.0
-
-
-@dataclass(frozen=True)
-class WhiteBoxConfig:
-    """Where the losses are taken."""
-
-    sigmas: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8, 1.6)
-    draws: int = 1  # noises for each image and sigma
-    images: int = 1500  # members whose losses are taken; whole patients
-
-    def __post_init__(self) -> None:
-        if not self.sigmas or min(self.sigmas) <= 0 or self.draws < 1 or self.images < 20:
-            raise ConfigError(
-                Problem("setting evaluate.membership.white_box", str(asdict(self)), "sigmas > 0, draws 1, images 20")
-            )
 
 
 class Loss:
