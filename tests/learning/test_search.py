@@ -58,6 +58,17 @@ def test_training_images_in_chunks_give_the_same(index, made, monkeypatch):
     assert chunked.nearest[0] == whole.nearest[0] == 5
 
 
+def test_in_a_small_set_too_nobody_is_a_copy_of_himself(made, tmp_path):
+    people = np.stack([made.person(n) for n in range(4)])
+    build_index(people, tmp_path / "few", groups=range(4))
+    few = CopyIndex.open(tmp_path / "few")
+    groups = np.arange(4)
+    hits = few.query(people, groups, groups)
+    assert (hits.nearest != groups).all()
+    assert hits.similarity.max() < few.query(people).similarity.min()
+    assert (few.query(people[:1], np.zeros(4, int), np.zeros(1, int)).similarity == -1).all()
+
+
 def test_images_of_the_own_group_are_passed_over(index, made):
     groups = np.arange(NUM)
     hits = index.query([made.person(4), made.person(5)], groups, np.array([4, 5]))

@@ -296,7 +296,7 @@ class CopyIndex:
         """The training image that each image most likely copies.
 
         `groups` (of the training images) and `own` (of the queries): training images of the query's group are passed
-        over.
+        over; a similarity of -1 says that there is no other.
         """
         pixels = Pixels(images, self.size, channels=1)
         similarity, nearest = np.zeros(len(pixels), np.float32), np.zeros(len(pixels), np.int64)
@@ -311,6 +311,8 @@ class CopyIndex:
                     banned = torch.from_numpy(mine[:, None] == groups[None, :])
                 where, features = self.pairs(gray, banned)
                 odds = self._score(features.flatten(0, 1).numpy()).reshape(where.shape)
+                if banned is not None:  # where few others are left, some finalists are the query's own
+                    odds[banned.gather(1, where).numpy()] = -np.inf
                 best = odds.argmax(1)
                 similarity[rows.start : rows.stop] = np.tanh(odds.max(1) / LOG_ODDS)[: len(rows)]
                 nearest[rows.start : rows.stop] = where.numpy()[np.arange(BLOCK), best][: len(rows)]
@@ -327,6 +329,8 @@ class CopyIndex:
         query = middle_detail(gray_B1SS, middle).repeat_interleave(K, 0)
         transforms, value = register(middle_detail(template, middle), query, BANK[variant.flatten()], steps=8)
         value = value.view(B, K)
+        if banned is not None:
+            value = value.masked_fill(banned.gather(1, where), -1.0)
         order = value.topk(min(FINALISTS, K), dim=1).indices
         R = order.shape[1]
         flat = (order + torch.arange(B)[:, None] * K).flatten()
