@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from synthcohort.core.cohort import Cohort
-from synthcohort.core.files import atomic_path, digest_json
+from synthcohort.core.files import digest_json
+from synthcohort.core.kept import kept_array
 from synthcohort.core.progress import progress
 from synthcohort.core.seeds import rng
 from synthcohort.evaluation.faults import KINDS, planted
@@ -134,14 +135,7 @@ class Looker:
         scale = [self.values.low, self.values.high]
         key = digest_json({**content, "range": scale, "code": code_digest()}).partition(":")[2][:24]
         path = self.cache / f"damage-{key}.npy"
-        try:
-            return np.asarray(np.load(path, allow_pickle=False))
-        except (OSError, ValueError):
-            pass  # absent or damaged: made below
-        result = work()
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.save(file, result, allow_pickle=False)
-        return result
+        return kept_array(path, work, lambda kept: True)
 
 
 def _chunks(view: Cohort, rows: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:

@@ -10,8 +10,8 @@ import numpy as np
 
 from synthcohort.core.cohort import Cohort
 from synthcohort.core.config import to_mapping
-from synthcohort.core.errors import ArtifactError
-from synthcohort.core.files import atomic_path, digest_json, remove
+from synthcohort.core.files import digest_json
+from synthcohort.core.kept import kept_array, kept_folder
 from synthcohort.evaluation.config import EvaluateConfig
 from synthcohort.evaluation.fidelity import Seen
 from synthcohort.evaluation.inputs import Inputs, patients
@@ -49,12 +49,7 @@ class Eyes:
         """The classifier of the label (without one: of quarter turns), fitted on real training images and kept."""
         if self._grader is None:
             folder = self.cache / f"grader-{self.grader_key}"
-            try:
-                self._grader = Classifier.load(folder)
-            except ArtifactError:
-                remove(folder)
-                self._fit().save(folder)
-                self._grader = Classifier.load(folder)
+            self._grader = kept_folder(folder, Classifier.load, lambda folder: self._fit().save(folder))
         return self._grader
 
     def _fit(self) -> Classifier:
@@ -98,13 +93,5 @@ class Eyes:
         """The class that the grader reads in each image: [N] int64."""
         key = digest_json({"pixels": view.pixels_digest, "grader": self.grader_key}).partition(":")[2][:24]
         path = self.cache / f"read-{key}.npy"
-        try:
-            kept = np.load(path, allow_pickle=False)
-            if len(kept) == len(view):
-                return kept.argmax(axis=1)
-        except (OSError, ValueError):
-            pass  # absent or damaged: made below
-        probabilities = self.grader().probabilities(view)
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.save(file, probabilities, allow_pickle=False)
-        return probabilities.argmax(axis=1)
+        made = kept_array(path, lambda: self.grader().probabilities(view), lambda kept: len(kept) == len(view))
+        return made.argmax(axis=1)

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from synthcohort.core.cohort import Cohort
-from synthcohort.core.files import atomic_path, digest_json, remove
-from synthcohort.core.progress import progress
+from synthcohort.core.files import digest_json
+from synthcohort.core.kept import array_in_chunks
 from synthcohort.evaluation.inputs import Inputs
 from synthcohort.imaging import intensity, radiomics, spectra
 from synthcohort.imaging.intensity import ValueRange, value_range_of
@@ -91,24 +91,7 @@ def _rows(
 ) -> np.ndarray:
     content = {"pixels": view.pixels_digest, "range": [values.low, values.high], "code": _code(), "name": name}
     path = Path(cache) / f"{name}-{digest_json(content).partition(':')[2][:24]}.npy"
-    kept = _read(path, len(view))
-    if kept is not None:
-        return kept
-    folder, parts = path.with_suffix(".partial"), []
-    with progress(len(view), name) as advance:
-        for start in range(0, len(view), CHUNK):
-            rows = np.arange(start, min(start + CHUNK, len(view)))
-            part_path = folder / f"{start:09d}.npy"
-            part = _read(part_path, len(rows))
-            if part is None:
-                part = _chunk(view, rows, compute, values)
-                _write(part_path, part)
-            parts.append(part)
-            advance(len(rows))
-    result = np.concatenate(parts)
-    _write(path, result)
-    remove(folder)
-    return result
+    return array_in_chunks(path, len(view), CHUNK, lambda rows: _chunk(view, np.array(rows), compute, values), name)
 
 
 def _chunk(
@@ -118,19 +101,6 @@ def _chunk(
     step = max(1, PIXELS // (height * width))
     parts = [compute(unit_images(view, rows[at : at + step], values)) for at in range(0, len(rows), step)]
     return np.concatenate(parts)
-
-
-def _read(path: Path, count: int) -> np.ndarray | None:
-    try:
-        kept = np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError):
-        return None  # absent or damaged: made anew
-    return kept if len(kept) == count else None
-
-
-def _write(path: Path, values: np.ndarray) -> None:
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, values, allow_pickle=False)
 
 
 @once

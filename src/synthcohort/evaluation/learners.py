@@ -12,7 +12,8 @@ import numpy as np
 
 from synthcohort.core.cohort import Cohort, LabelColumn
 from synthcohort.core.config import to_mapping
-from synthcohort.core.files import atomic_path, digest_json
+from synthcohort.core.files import digest_json
+from synthcohort.core.kept import kept_array
 from synthcohort.core.seeds import rng
 from synthcohort.evaluation.inputs import patients
 from synthcohort.evaluation.steps import code_digest
@@ -127,23 +128,18 @@ def network_says(task: Task, arm: Arm, fit: FitConfig, cache: Path, seed: int, n
         "code": code_digest(),
     }  # fmt: skip
     path = Path(cache) / f"utility-{digest_json(content).partition(':')[2][:24]}.npy"
-    try:
-        kept = np.load(path, allow_pickle=False)
-        if kept.shape == (len(task.test), num):
-            return np.asarray(kept)
-    except (OSError, ValueError):
-        pass  # absent or damaged: made below
-    if arm.then_real:
-        first = fit_classifier(synthetic, task.classes(synthetic), num, fit, seed + number, task.values, words)
-        shorter = replace(fit, steps=max(1, fit.steps // 2), learning_rate=fit.learning_rate / 2)
-        classifier = go_on(first, real, task.classes(real), shorter, seed + number, f"{words}, then on real ones")
-    else:
-        images = sides[0] if len(sides) == 1 else _Joined(real, synthetic)
-        classifier = fit_classifier(images, classes, num, fit, seed + number, task.values, words)
-    result = classifier.probabilities(task.test)
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, result, allow_pickle=False)
-    return result
+
+    def says() -> np.ndarray:
+        if arm.then_real:
+            first = fit_classifier(synthetic, task.classes(synthetic), num, fit, seed + number, task.values, words)
+            shorter = replace(fit, steps=max(1, fit.steps // 2), learning_rate=fit.learning_rate / 2)
+            classifier = go_on(first, real, task.classes(real), shorter, seed + number, f"{words}, then on real ones")
+        else:
+            images = sides[0] if len(sides) == 1 else _Joined(real, synthetic)
+            classifier = fit_classifier(images, classes, num, fit, seed + number, task.values, words)
+        return classifier.probabilities(task.test)
+
+    return kept_array(path, says, lambda kept: kept.shape == (len(task.test), num))
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from synthcohort.core.cohort import Cohort
-from synthcohort.core.errors import ArtifactError
-from synthcohort.core.files import atomic_path, digest_json, remove
+from synthcohort.core.files import digest_json
+from synthcohort.core.kept import kept_array, kept_folder
 from synthcohort.core.policy import CopiesThresholds
 from synthcohort.core.seeds import rng
 from synthcohort.evaluation.copy_power import hits_needed, power_curve, smallest_rate_caught_by
@@ -78,13 +78,11 @@ class CopySearch:
             validation = validation.select(indices=[])
         pixels = [self.train.pixels_digest, validation.pixels_digest]
         self.key = digest_json({"pixels": pixels, "rate": rate, "code": code_digest()}).partition(":")[2][:24]
-        folder = self.cache / f"copy_index-{self.key}"
-        try:
-            self.index = CopyIndex.open(folder)
-        except ArtifactError:
-            remove(folder)
-            build_index(self.train, folder, validation=validation, rate=rate)
-            self.index = CopyIndex.open(folder)
+        self.index = kept_folder(
+            self.cache / f"copy_index-{self.key}",
+            CopyIndex.open,
+            lambda folder: build_index(self.train, folder, validation=validation, rate=rate),
+        )
 
     @property
     def threshold(self) -> float:
@@ -110,11 +108,13 @@ class CopySearch:
         if groups is not None and own is not None:
             content |= {"groups": digest_json([groups.tolist(), own.tolist()])}
         key = digest_json(content).partition(":")[2][:24]
-        kept = self._kept(f"copy_hits-{key}", len(view))
-        if kept is None:
-            found = self.index.query(view, groups, own)
-            kept = np.stack([found.similarity.astype(np.float64), found.nearest.astype(np.float64)])
-            self._keep(f"copy_hits-{key}", kept)
+
+        def found() -> np.ndarray:
+            hits = self.index.query(view, groups, own)
+            return np.stack([hits.similarity.astype(np.float64), hits.nearest.astype(np.float64)])
+
+        path = self.cache / f"copy_hits-{key}.npy"
+        kept = kept_array(path, found, lambda kept: kept.shape == (2, len(view)))
         return CopyHits(kept[0].astype(np.float32), kept[1].astype(np.int64))
 
     def planted(self, seed: int) -> dict[str, tuple[int, int]]:
@@ -149,17 +149,6 @@ class CopySearch:
             ]
         found = self.index.query(images, description="planted copies").similarity
         return dict(zip(KINDS, np.split(found, len(KINDS)), strict=True))
-
-    def _kept(self, name: str, count: int) -> np.ndarray | None:
-        try:
-            kept = np.load(self.cache / f"{name}.npy", allow_pickle=False)
-        except (OSError, ValueError):
-            return None  # absent or damaged: made anew
-        return kept if kept.shape == (2, count) else None
-
-    def _keep(self, name: str, values: np.ndarray) -> None:
-        with atomic_path(self.cache / f"{name}.npy") as temporary, open(temporary, "wb") as file:
-            np.save(file, values, allow_pickle=False)
 
 
 def learned_from(real: Cohort, trained_on: Sequence[str]) -> Cohort:

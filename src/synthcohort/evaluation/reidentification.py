@@ -17,8 +17,8 @@ import numpy as np
 from scipy.stats import rankdata
 
 from synthcohort.core.cohort import Cohort
-from synthcohort.core.errors import ArtifactError
-from synthcohort.core.files import atomic_path, digest_json, remove
+from synthcohort.core.files import digest_json
+from synthcohort.core.kept import kept_array, kept_folder
 from synthcohort.core.policy import Policy
 from synthcohort.evaluation.entries import CONFIDENCE, entry, interval_words
 from synthcohort.evaluation.inputs import Inputs, patients, sample_images, sample_patients
@@ -136,30 +136,19 @@ class Embeddings:
         from synthcohort.learning.verification import Verifier, VerifierConfig, fit_verifier
 
         if self._verifier is None:
-            folder = self.cache / f"verifier-{self.key}"
-            try:
-                self._verifier = Verifier.load(folder)
-            except ArtifactError:
-                remove(folder)
+
+            def fit(folder: Path) -> None:
                 config = VerifierConfig(steps=self.settings.steps)
                 fit_verifier(self.train, patients(self.train), config, self.seed, range_of(self.train)).save(folder)
-                self._verifier = Verifier.load(folder)
+
+            self._verifier = kept_folder(self.cache / f"verifier-{self.key}", Verifier.load, fit)
         return self._verifier
 
     def of(self, view: Cohort) -> np.ndarray:
         """Unit vectors [N, D] of a view's images."""
         key = digest_json({"verifier": self.key, "pixels": view.pixels_digest}).partition(":")[2][:24]
         path = self.cache / f"patients-{key}.npy"
-        try:
-            kept = np.load(path, allow_pickle=False)
-            if len(kept) == len(view):
-                return np.asarray(kept)
-        except (OSError, ValueError):
-            pass  # absent or damaged: made below
-        made = self.verifier().embed(view)
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.save(file, made, allow_pickle=False)
-        return made
+        return kept_array(path, lambda: self.verifier().embed(view), lambda kept: len(kept) == len(view))
 
 
 def pair_area(embedded: np.ndarray, owners: Sequence[str], folds: int, seed: int) -> Score:

@@ -8,6 +8,7 @@ Watson et al. 2022 (2111.08440).
 """
 
 from dataclasses import asdict
+from functools import cache as once
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ import numpy as np
 
 from synthcohort.core.cohort import Cohort
 from synthcohort.core.errors import InputError, Problem
-from synthcohort.core.files import atomic_path, digest_json, remove
-from synthcohort.core.progress import progress
+from synthcohort.core.files import digest_json
+from synthcohort.core.kept import array_in_chunks
 from synthcohort.core.run import RunFolder
 from synthcohort.core.seeds import seed_from
 from synthcohort.evaluation.part_config import WhiteBoxConfig
@@ -78,26 +79,15 @@ class Loss:
             }
         ).partition(":")[2][:24]
         path = self.cache / f"white_box-{key}.npy"
-        kept = _read(path)
-        if kept is not None and kept.shape == (len(view), len(self.config.sigmas), 2):
-            return kept
-        power, mean = self._spectrum(reference)
-        parts = []
-        folder = path.with_suffix(".partial")
-        with progress(len(view), "white-box losses") as advance:
-            for start in range(0, len(view), CHUNK):
-                rows = range(start, min(start + CHUNK, len(view)))
-                part = _read(folder / f"{start:09d}.npy")
-                if part is None or len(part) != len(rows):
-                    blocks = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
-                    part = np.concatenate([self._block(view, block, power, mean) for block in blocks])
-                    _write(folder / f"{start:09d}.npy", part)
-                parts.append(part)
-                advance(len(rows))
-        result = np.concatenate(parts) if parts else np.zeros((0, len(self.config.sigmas), 2))
-        _write(path, result)
-        remove(folder)
-        return result
+        spectrum = once(lambda: self._spectrum(reference))  # not needed when the losses were kept
+
+        def made(rows: range) -> np.ndarray:
+            power, mean = spectrum()
+            blocks = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
+            return np.concatenate([self._block(view, block, power, mean) for block in blocks])
+
+        shape = (len(self.config.sigmas), 2)
+        return array_in_chunks(path, len(view), CHUNK, made, "white-box losses", shape)
 
     def _conditions(self, view: Cohort) -> list[dict[str, Any]]:
         """What the attacker knows of each image: its labels, as the model was told them. Text is not said."""
@@ -212,15 +202,3 @@ class _Scale:
     def __call__(self, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         off = losses[..., 0] - self.mean
         return off / self.std, (off - self.slope * (losses[..., 1] - self.easy_mean)) / self.residual_std
-
-
-def _read(path: Path) -> np.ndarray | None:
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError):
-        return None  # absent or damaged: made anew
-
-
-def _write(path: Path, values: np.ndarray) -> None:
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, values, allow_pickle=False)

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from synthcohort.core.errors import ArtifactError, ConfigError, Problem
-from synthcohort.core.files import atomic_path, digest_bytes, digest_json, remove
-from synthcohort.core.progress import progress
+from synthcohort.core.errors import ConfigError, Problem
+from synthcohort.core.files import digest_bytes, digest_json
+from synthcohort.core.kept import array_in_chunks, kept_folder
 from synthcohort.imaging.intensity import ValueRange
 from synthcohort.learning.fit import Classifier, FitConfig, fit_classifier
 from synthcohort.learning.pixels import Images, Pixels
@@ -110,13 +110,8 @@ def self_supervised_encoder(
     content = {"pixels": Pixels(images).digest(), "fit": asdict(config), "seed": seed, "range": scale}
     key = digest_json({**content, "code": [_code(), inspect.getsource(fit)]}).partition(":")[2][:24]
     path = Path(folder) / f"self-supervised-{key}"
-    try:
-        classifier = Classifier.load(path)
-    except ArtifactError:
-        remove(path)
-        fit_on_turns(images, config, seed, value_range).save(path)
-        classifier = Classifier.load(path)
-    return classifier_encoder(classifier, "self_supervised")
+    fitted = kept_folder(path, Classifier.load, lambda path: fit_on_turns(images, config, seed, value_range).save(path))
+    return classifier_encoder(fitted, "self_supervised")
 
 
 def features(view: Images, encoder: str | Encoder, cache: Path) -> np.ndarray:
@@ -133,25 +128,9 @@ def features(view: Images, encoder: str | Encoder, cache: Path) -> np.ndarray:
     scale = None if pixels.value_range is None else [pixels.value_range.low, pixels.value_range.high]
     content = {"pixels": pixels.digest(), "encoder": encoder.version, "range": scale, "code": _code()}
     path = Path(cache) / f"{encoder.name}-{digest_json(content).partition(':')[2][:24]}.npy"
-    kept = _read(path)
-    if kept is not None and len(kept) == len(pixels):
-        return kept
-    parts_folder = path.with_suffix(".partial")
-    parts = []
-    with progress(len(pixels), f"{encoder.name} features") as advance:
-        for start in range(0, len(pixels), CHUNK):
-            rows = range(start, min(start + CHUNK, len(pixels)))
-            part_path = parts_folder / f"{start:09d}.npy"
-            part = _read(part_path)
-            if part is None or len(part) != len(rows):
-                part = encode_rows(pixels, encoder, rows)
-                _write(part_path, part)
-            parts.append(part)
-            advance(len(rows))
-    result = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
-    _write(path, result)
-    remove(parts_folder)
-    return result
+    return array_in_chunks(
+        path, len(pixels), CHUNK, lambda rows: encode_rows(pixels, encoder, rows), f"{encoder.name} features"
+    )
 
 
 @torch.no_grad()
@@ -163,18 +142,6 @@ def encode_rows(pixels: Pixels, encoder: Encoder, rows: Sequence[int]) -> np.nda
         x_full = F.pad(x, (0, 0, 0, 0, 0, 0, 0, encoder.batch - len(x)))
         made.append(encoder.encode(x_full)[: len(x)].float().numpy())
     return np.concatenate(made)
-
-
-def _read(path: Path) -> np.ndarray | None:
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError):
-        return None  # absent or damaged: made anew
-
-
-def _write(path: Path, values: np.ndarray) -> None:
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, values, allow_pickle=False)
 
 
 @once

@@ -4,6 +4,7 @@ Every random draw belongs to its step (seed, purpose, step), so a fit is the sam
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -186,27 +187,50 @@ def fit_classifier(
     ]
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=max(2, config.steps))
-    weights = class_weights(labels, num_classes, config.class_weight_power)
     batch = min(config.batch, len(labels))
+    descend(network, optimizer, schedule, pixels, (mean, std), labels, num_classes, config,
+            lambda step: _chosen(len(labels), batch, step, seed), ("fit", seed), description, 50)  # fmt: skip
+    return Classifier(network.eval(), pixels.value_range, mean, std, config.flip_votes and config.flip)
+
+
+def descend(
+    network: ResidualClassifier,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    pixels: Pixels,
+    moments: tuple[float, float],
+    labels: np.ndarray,
+    num_classes: int,
+    config: FitConfig,
+    chosen_in: Callable[[int], np.ndarray],
+    purpose: tuple[str, int],
+    description: str,
+    check_every: int = 1,
+) -> None:
+    """The loop: `config.steps` steps on the images `chosen_in(step)`, augmented, all draws seeded by purpose and step.
+
+    `moments`: mean and standard deviation of the pixels. Raises TrainingError when the loss is found not to be finite.
+    """
+    mean, std = moments
+    weights = class_weights(labels, num_classes, config.class_weight_power)
     targets = torch.from_numpy(labels)
     network.train()
     with progress(config.steps, description, unit="steps") as advance:
         for step in range(config.steps):
-            chosen = _chosen(len(labels), batch, step, seed)
-            generator = torch.Generator().manual_seed(seed_from("fit", seed, "augment", step))
+            chosen = chosen_in(step)
+            generator = torch.Generator().manual_seed(seed_from(*purpose, "augment", step))
             x = augment((pixels.batch(chosen) - mean) / std, config, generator)
             with torch.random.fork_rng(devices=[]), torch.autocast("cpu", torch.bfloat16):
-                torch.manual_seed(seed_from("fit", seed, "dropout", step))
+                torch.manual_seed(seed_from(*purpose, "dropout", step))
                 logits = network(x)
             loss = F.cross_entropy(logits.float(), targets[chosen], weights, label_smoothing=config.label_smoothing)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             schedule.step()
-            if step % 50 == 0 and not math.isfinite(float(loss.detach())):
+            if step % check_every == 0 and not math.isfinite(float(loss.detach())):
                 raise TrainingError(Problem(description, f"the loss is not finite at step {step}"))
             advance(1)
-    return Classifier(network.eval(), pixels.value_range, mean, std, config.flip_votes and config.flip)
 
 
 def _moments(pixels: Pixels, seed: int) -> tuple[float, float]:

@@ -7,15 +7,15 @@ written after that file, so a kill leaves either the old state or the new one.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from synthcohort.core.config import build, to_mapping
 from synthcohort.core.errors import ArtifactError, InputError, Problem
@@ -24,6 +24,8 @@ from synthcohort.imaging.intensity import ValueRange
 from synthcohort.models.condition import IMAGE_TYPE, Vocabulary
 from synthcohort.models.denoiser import Denoiser, Precision
 from synthcohort.models.network import CONFIGS, AnyConfig, architecture_of, build_network
+
+Network = TypeVar("Network", bound=nn.Module)
 
 MODEL_FORMAT, MODEL_VERSION = "model", 2
 CHECKPOINT_FORMAT, CHECKPOINT_VERSION = "checkpoint", 1
@@ -159,15 +161,27 @@ def load_model(folder: Path) -> tuple[Denoiser, ModelSpec, dict[str, Any]]:
 
     Raises ArtifactError when the weights are absent, damaged, or not those that model.json speaks of.
     """
+    content = read_description(folder, "diffusion")
+    spec = ModelSpec.from_mapping(content)
+    denoiser: Denoiser = with_weights(folder, content, spec.build)
+    return denoiser, spec, content
+
+
+def read_description(folder: Path, kind: str) -> dict[str, Any]:
+    """The content of model.json. Raises ArtifactError for another kind of model, or one of another version."""
     content = read_artifact(folder / "model.json", MODEL_FORMAT, MODEL_VERSION)
     if content["version"] < MODEL_VERSION:
         found = f"version {content['version']}, of an older synthcohort"
         raise ArtifactError(
             Problem(f"model {folder}", found, f"version {MODEL_VERSION}", "train again, or use the older synthcohort")
         )
-    if content["kind"] != "diffusion":
-        raise ArtifactError(Problem(f"model {folder}", f"is of kind {content['kind']!r}", "'diffusion'"))
-    spec = ModelSpec.from_mapping(content)
+    if content.get("kind") != kind:
+        raise ArtifactError(Problem(f"model {folder}", f"is of kind {content.get('kind')!r}", repr(kind)))
+    return content
+
+
+def with_weights(folder: Path, content: Mapping[str, Any], build: Callable[[], Network]) -> Network:
+    """A network with the weights that model.json speaks of, in evaluation mode; ArtifactError when they do not fit."""
     file = folder / "weights.safetensors"
     weights = load_tensors(file)
     if digest_file(file) != content["weights_digest"]:
@@ -175,12 +189,12 @@ def load_model(folder: Path) -> tuple[Denoiser, ModelSpec, dict[str, Any]]:
             Problem(str(file), "is not the file that model.json was written with", remedy="train again")
         )
     with torch.random.fork_rng():
-        denoiser = spec.build()
+        network = build()
     try:
-        denoiser.load_state_dict(weights)
+        network.load_state_dict(weights)
     except RuntimeError as error:
         raise ArtifactError(Problem(str(file), f"does not fit the network of model.json ({error})")) from error
-    return denoiser.eval().requires_grad_(False), spec, content
+    return network.eval().requires_grad_(False)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

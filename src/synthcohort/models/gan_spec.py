@@ -5,12 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from synthcohort.core.config import build, to_mapping
-from synthcohort.core.errors import ArtifactError, Problem
-from synthcohort.core.files import digest_file, read_artifact
-from synthcohort.models.checkpoint import MODEL_FORMAT, MODEL_VERSION, ImageSpec, ModelSpec, load_tensors
+from synthcohort.models.checkpoint import ImageSpec, ModelSpec, read_description, with_weights
 from synthcohort.models.condition import Vocabulary
 from synthcohort.models.denoiser import Precision
 from synthcohort.models.gan import DiscriminatorNetwork, GanNetworkConfig, GeneratorNetwork, Preset
@@ -91,19 +87,7 @@ def load_gan(folder: Path) -> tuple[GeneratorNetwork, GanSpec, dict[str, Any]]:
     Raises ArtifactError when the model is of another kind, or its weights are absent, damaged, or not those that
     model.json speaks of.
     """
-    content = read_artifact(folder / "model.json", MODEL_FORMAT, MODEL_VERSION)
-    if content.get("kind") != KIND:
-        raise ArtifactError(Problem(f"model {folder}", f"is of kind {content.get('kind')!r}", repr(KIND)))
-    spec, file = GanSpec.from_mapping(content), folder / "weights.safetensors"
-    weights = load_tensors(file)
-    if digest_file(file) != content["weights_digest"]:
-        raise ArtifactError(
-            Problem(str(file), "is not the file that model.json was written with", remedy="train again")
-        )
-    with torch.random.fork_rng():
-        network = spec.build()
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ArtifactError(Problem(str(file), f"does not fit the network of model.json ({error})")) from error
-    return network.eval().requires_grad_(False), spec, content
+    content = read_description(folder, KIND)
+    spec = GanSpec.from_mapping(content)
+    network: GeneratorNetwork = with_weights(folder, content, spec.build)
+    return network, spec, content

@@ -5,7 +5,7 @@ it comes from the batches' own generators, so that a state holds nothing random.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from synthcohort.core.errors import ArtifactError, Problem
 from synthcohort.core.seeds import seed_from
 from synthcohort.models.checkpoint import load_checkpoint, save_checkpoint
 from synthcohort.models.condition import Condition
@@ -23,6 +22,7 @@ from synthcohort.training.ema import Averages
 from synthcohort.training.gan_augment import SIGNS_TARGET, SMOOTH, adapted, draw_moves, moved
 from synthcohort.training.gan_config import GanConfig
 from synthcohort.training.joint import Batch
+from synthcohort.training.optimizer_files import fitting, moments_of, part, restore_moments
 from synthcohort.training.parallel import Workers
 
 
@@ -237,8 +237,7 @@ class GanState:
         named |= {f"discriminator.{name}": value for name, value in self.discriminator.state_dict().items()}
         named |= {f"averages.{name}": value for name, value in self.averages.tensors().items()}
         for key, optimizer in self.optimizers.items():
-            for index, moments in optimizer.state_dict()["state"].items():
-                named |= {f"adam-{key}.{index}.{name}": value for name, value in moments.items()}
+            named |= moments_of(optimizer, f"adam-{key}.")
         return named
 
     def save(self, folder: Path) -> None:
@@ -251,33 +250,15 @@ class GanState:
         if found is None:
             return False
         _, tensors, facts = found
-        try:
-            self.generator.load_state_dict(_part(tensors, "generator."))
-            self.discriminator.load_state_dict(_part(tensors, "discriminator."))
-            self.averages.load(_part(tensors, "averages."))
+        with fitting(folder):
+            self.generator.load_state_dict(part(tensors, "generator."))
+            self.discriminator.load_state_dict(part(tensors, "discriminator."))
+            self.averages.load(part(tensors, "averages."))
             for key, optimizer in self.optimizers.items():
-                moments: dict[int, dict[str, Tensor]] = {}
-                for name, value in _part(tensors, f"adam-{key}.").items():
-                    index, _, moment = name.partition(".")
-                    moments.setdefault(int(index), {})[moment] = value
-                optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-                for weight, own in optimizer.state.items():  # laid out as the weights: files hold only the values
-                    own |= {n: torch.empty_like(weight).copy_(v) for n, v in own.items() if v.shape == weight.shape}
-        except (RuntimeError, ValueError) as error:
-            raise ArtifactError(
-                Problem(
-                    f"checkpoint {folder}",
-                    f"does not fit this run ({str(error).splitlines()[0]})",
-                    remedy="train into another --out, or with the synthcohort that began it",
-                )
-            ) from error
+                restore_moments(optimizer, tensors, f"adam-{key}.")
         course = dict(facts["course"])
         self.course = Course(**course | {"ended": tuple(course["ended"]) if course["ended"] else None})
         return True
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def glide(share: float, end: float) -> float:

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from synthcohort.core.errors import ArtifactError, Problem
 from synthcohort.core.seeds import seed_from
 from synthcohort.diffusion.precondition import add_noise
 from synthcohort.models.checkpoint import ModelSpec, load_checkpoint, save_checkpoint
@@ -18,6 +17,7 @@ from synthcohort.training.config import TrainConfig
 from synthcohort.training.ema import TRACKED, Averages
 from synthcohort.training.muon import Muon, split_parameters
 from synthcohort.training.objective import training_error, training_sigmas
+from synthcohort.training.optimizer_files import fitting, moments_of, part, restore_moments
 from synthcohort.training.parallel import Workers
 
 ENDS = ("stem", "head")  # modules whose weights AdamW moves
@@ -115,8 +115,7 @@ class TrainingState:
         named = {f"weights.{name}": value for name, value in self.denoiser.state_dict().items()}
         named |= {f"averages.{name}": value for name, value in self.averages.tensors().items()}
         for k, (_, optimizer) in enumerate(self.optimizers):
-            for index, moments in optimizer.state_dict()["state"].items():
-                named |= {f"optimizer{k}.{index}.{name}": value for name, value in moments.items()}
+            named |= moments_of(optimizer, f"optimizer{k}.")
         return named
 
     def save(self, folder: Path) -> None:
@@ -128,38 +127,13 @@ class TrainingState:
         if found is None:
             return False
         step, tensors, _ = found
-        try:
-            self.denoiser.load_state_dict(_part(tensors, "weights."))
-            self.averages.load(_part(tensors, "averages."))
+        with fitting(folder):
+            self.denoiser.load_state_dict(part(tensors, "weights."))
+            self.averages.load(part(tensors, "averages."))
             for k, (_, optimizer) in enumerate(self.optimizers):
-                moments: dict[int, dict[str, Tensor]] = {}
-                for name, value in _part(tensors, f"optimizer{k}.").items():
-                    index, _, moment = name.partition(".")
-                    moments.setdefault(int(index), {})[moment] = value
-                optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-                _restore_layout(optimizer)
-        except (RuntimeError, ValueError) as error:
-            raise ArtifactError(
-                Problem(
-                    f"checkpoint {folder}",
-                    f"does not fit this run ({str(error).splitlines()[0]})",
-                    remedy="train into another --out, or with the synthcohort that began it",
-                )
-            ) from error
+                restore_moments(optimizer, tensors, f"optimizer{k}.")
         self.step = step
         return True
-
-
-def _restore_layout(optimizer: torch.optim.Optimizer) -> None:
-    """Gives loaded moments the memory layout of their weights, as in an unbroken run: files hold only the values."""
-    for weight, moments in optimizer.state.items():
-        for name, value in moments.items():
-            if value.shape == weight.shape:
-                moments[name] = torch.empty_like(weight).copy_(value)
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def rate_factor(step: int, steps: int, warmup: float, hold: float) -> float:
