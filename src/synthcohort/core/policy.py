@@ -50,6 +50,7 @@ class ImageDamageThresholds:
     """Blur, noise and values outside the real range."""
 
     max_damaged_share: float  # share of images outside the range of real ones, beyond the share among real images
+    max_shift: float  # probability of looking more damaged than a real image, beyond one half, of all images together
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class SubgroupsThresholds:
 
     min_ratio: float  # worst group's score over the score of all
     min_group_images: int  # smaller groups can't be judged
+    min_group_fraction: float  # a group is missing when its share is surely below this fraction of the expected one
+    max_gap: float  # how much more often than the others a group may look damaged, unlike real images, or all alike
 
 
 @dataclass(frozen=True)

@@ -17,20 +17,19 @@ from synthcohort.core.cohort import Cohort
 from synthcohort.core.policy import ImageDamageThresholds, Policy
 from synthcohort.evaluation.config import EvaluateConfig
 from synthcohort.evaluation.damage_reader import MARKS, UNLIKE, DamageReader, Looker, Looks
-from synthcohort.evaluation.entries import entry, interval_words
+from synthcohort.evaluation.entries import entry, interval_words, numbers
 from synthcohort.evaluation.faults import KINDS
 from synthcohort.evaluation.inputs import Inputs, patients, sample_images, sample_patients
 from synthcohort.evaluation.part_config import LEAST_REFERENCES, LEAST_TO_FIT, DamageConfig
 from synthcohort.evaluation.verdicts import family
 from synthcohort.metrics.damage import STATISTICS
-from synthcohort.metrics.intervals import Score, group_index
+from synthcohort.metrics.intervals import group_index
 from synthcohort.metrics.shift import Estimate, share_of, superiority
 
 FAIL_LEVEL = 0.005  # one-sided, shared by all figures of the family: false alarms on real images
 PASS_LEVEL = 0.025  # one-sided, of each figure: all have to lie within
 RARE = 0.002  # share of real images beyond the limit of each mark
 MAX_BROKEN = 0.01  # share of constant or out-of-range images, beyond real ones: nobody doubts that they are damaged
-MAX_SHIFT = 0.2  # probability of looking more damaged than a real image, beyond one half
 MOST_WEIGHT = 5.0  # of one real image, where its class is rare among the real ones
 NEEDED = ("blur", "noise")  # a check that would not notice these can't pass anything
 WORDS = {**{name: kind.word for name, kind in KINDS.items()}, UNLIKE: "unlike real images"}
@@ -135,14 +134,14 @@ def verdict(
     judged: Judged, thresholds: ImageDamageThresholds, deviation: str = "", unseen: Sequence[str] = ()
 ) -> dict[str, Any]:
     """`deviation`: in words, the statistic that differs most; `unseen`: kinds of damage that nobody would notice."""
-    most, max_shift = thresholds.max_damaged_share, float(getattr(thresholds, "max_shift", MAX_SHIFT))
+    most, max_shift = thresholds.max_damaged_share, thresholds.max_shift
     level = FAIL_LEVEL / (2 + len(judged.shifts))
     figures: dict[str, Any] = {
-        "damaged_share": _numbers(judged.share.score(0, 1)),
-        "damaged_share_real": _numbers(judged.real_share.score(0, 1)),
-        "excess": _numbers(judged.excess.score(-1, 1)),
-        "broken_excess": _numbers(judged.broken.score(-1, 1)),
-        "shift": {name: _numbers(value.score(0, 1)) for name, value in judged.shifts.items()},
+        "damaged_share": numbers(judged.share.score(0, 1)),
+        "damaged_share_real": numbers(judged.real_share.score(0, 1)),
+        "excess": numbers(judged.excess.score(-1, 1)),
+        "broken_excess": numbers(judged.broken.score(-1, 1)),
+        "shift": {name: numbers(value.score(0, 1)) for name, value in judged.shifts.items()},
         "max_damaged_share": most,
         "max_shift": max_shift,
         "would_fail_from_share": least_noticed(judged, most),
@@ -308,10 +307,6 @@ def image_damage(
         beside["control"] = judge(made.reference, made.mark(control))
     scores = _entries(inputs, judged, beside, synthetic, made.reference, config)
     return {"scores": scores, "families": {"image_damage": judgement}}
-
-
-def _numbers(score: Score) -> dict[str, float | None]:
-    return {"value": score.value, "low": score.low, "high": score.high}
 
 
 def _entries(

@@ -38,10 +38,10 @@ def entry(
         "family": family,
         "encoder": encoder,
         "subset": subset,
-        **_numbers(score),
+        **numbers(score),
         "confidence": confidence,
-        "floor": None if floor is None else _numbers(floor),
-        "control": None if control is None else _numbers(control),
+        "floor": None if floor is None else numbers(floor),
+        "control": None if control is None else numbers(control),
         "n_real": n_real,
         "n_synthetic": n_synthetic,
         "split": split,
@@ -52,7 +52,8 @@ def entry(
     }
 
 
-def _numbers(score: Score) -> dict[str, float | None]:
+def numbers(score: Score) -> dict[str, float | None]:
+    """Value and interval for JSON."""
     return {name: _number(getattr(score, name)) for name in ("value", "low", "high")}
 
 
@@ -62,8 +63,8 @@ def _number(value: float | None) -> float | None:
 
 def interval_words(score: Score | Mapping[str, Any], digits: int = 2) -> str:
     """0.71 (0.66 to 0.75), for the reasons of verdicts."""
-    numbers = _numbers(score) if isinstance(score, Score) else score
-    value, low, high = numbers["value"], numbers["low"], numbers["high"]
+    found = numbers(score) if isinstance(score, Score) else score
+    value, low, high = found["value"], found["low"], found["high"]
     if value is None:
         return "not computable"
     if low is None or high is None:

@@ -19,7 +19,7 @@ from synthcohort.core.kept import kept_array, kept_folder
 from synthcohort.core.policy import CopiesThresholds
 from synthcohort.core.seeds import rng
 from synthcohort.evaluation.copy_power import hits_needed, power_curve, smallest_rate_caught_by
-from synthcohort.evaluation.entries import CONFIDENCE, entry
+from synthcohort.evaluation.entries import CONFIDENCE, entry, numbers
 from synthcohort.evaluation.inputs import patients
 from synthcohort.evaluation.planted import KINDS
 from synthcohort.evaluation.steps import code_digest
@@ -274,7 +274,7 @@ def judge(audit: Audit, thresholds: CopiesThresholds) -> dict[str, Any]:
         "significance": thresholds.significance, "detectable_rate": thresholds.detectable_rate,
     }  # fmt: skip
     sensitivity = audit.sensitivity
-    figures["sensitivity"] = {"value": sensitivity.value, "low": sensitivity.low, "high": sensitivity.high}
+    figures["sensitivity"] = numbers(sensitivity)
 
     def verdict(word: str, reason: str) -> dict[str, Any]:
         return {"verdict": word, "reason": reason, "figures": figures}

@@ -9,9 +9,9 @@ import numpy as np
 from synthcohort.core.cohort import Cohort
 from synthcohort.core.policy import Policy, SubgroupsThresholds
 from synthcohort.evaluation.config import EvaluateConfig
-from synthcohort.evaluation.damage import MAX_SHIFT, WORDS, DamageConfig, Marked, material
+from synthcohort.evaluation.damage import WORDS, DamageConfig, Marked, material
 from synthcohort.evaluation.damage_reader import MARKS
-from synthcohort.evaluation.entries import entry
+from synthcohort.evaluation.entries import entry, numbers
 from synthcohort.evaluation.group_columns import Columns, SubgroupsConfig, usable_columns
 from synthcohort.evaluation.group_figures import FAR, SAME, CellFigures, Side, cells_of, measure
 from synthcohort.evaluation.inputs import Inputs, patients, sample_images
@@ -21,7 +21,6 @@ from synthcohort.metrics.shift import Estimate
 
 FAIL_LEVEL = 0.005  # one-sided, shared by all cells and figures
 PASS_LEVEL = 0.025  # one-sided, of each figure
-MIN_GROUP_FRACTION = 0.25  # a group whose share is surely below this fraction of the expected one is missing
 GAP_WORDS = {**WORDS, FAR: "farther from real images", SAME: "more alike among themselves"}
 
 
@@ -33,8 +32,7 @@ def verdict(
     Labels read worse can fail the family; that they are read well need not be sure, for readers are often weak. Groups
     of fewer images than the policy asks for are listed as not judged.
     """
-    fraction = float(getattr(thresholds, "min_group_fraction", MIN_GROUP_FRACTION))
-    max_gap = float(getattr(thresholds, "max_gap", MAX_SHIFT))
+    fraction, max_gap = thresholds.min_group_fraction, thresholds.max_gap
     tests = sum(1 + len(item.gaps) + (item.damaged is not None) + (item.reading is not None) for item in figures)
     level = FAIL_LEVEL / max(1, tests)
     missing, worse, open_, small = [], [], [], []
@@ -116,15 +114,11 @@ def _content(item: CellFigures) -> dict[str, Any]:
         "cell": item.cell.name,
         "n_real": item.num_real,
         "n_synthetic": item.num_synthetic,
-        "share": _numbers(item.share.score(0, 1)),
+        "share": numbers(item.share.score(0, 1)),
         "expected_share": item.expected,
-        "gaps": {name: _numbers(gap.score(-1, 1)) for name, gap in item.gaps.items()},
-        "label_reading_log_ratio": None if item.reading is None else _numbers(item.reading.score()),
+        "gaps": {name: numbers(gap.score(-1, 1)) for name, gap in item.gaps.items()},
+        "label_reading_log_ratio": None if item.reading is None else numbers(item.reading.score()),
     }
-
-
-def _numbers(score: Score) -> dict[str, float | None]:
-    return {"value": score.value, "low": score.low, "high": score.high}
 
 
 def subgroups(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from synthcohort.core.policy import FAMILIES, CoverageThresholds, LabelTruthThresholds
-from synthcohort.evaluation.entries import interval_words
+from synthcohort.evaluation.entries import interval_words, numbers
 from synthcohort.metrics.intervals import Score, clopper_pearson
 
 Verdict = Literal["pass", "fail", "inconclusive"]
@@ -60,10 +60,8 @@ def coverage(
     present = sum(count > 0 for count in real.values())
     missing = missing_classes(real, synthetic, thresholds.min_class_fraction, 1 - 0.05 / max(1, present))
     figures = {
-        "ratio": {"value": ratio.value, "low": ratio.low, "high": ratio.high},
-        "by_class": {
-            name: {"value": score.value, "low": score.low, "high": score.high} for name, score in by_class.items()
-        },
+        "ratio": numbers(ratio),
+        "by_class": {name: numbers(score) for name, score in by_class.items()},
         "threshold": thresholds.min_ratio,
         "missing_classes": missing,
         "real_classes": dict(real),
@@ -90,7 +88,7 @@ def label_truth(
 ) -> dict[str, Any]:
     """The reader's skill on synthetic images over its skill on real test images; a reader without skill can't judge."""
     figures = {
-        name: {"value": score.value, "low": score.low, "high": score.high}
+        name: numbers(score)
         for name, score in (("skill_on_real", real), ("skill_on_synthetic", synthetic), ("ratio", ratio))
     } | {"threshold": thresholds.min_ratio, "classes_compared": num_classes}
     if num_classes < 2:
