@@ -8,8 +8,6 @@ one that is there is not done again, so a run that was stopped goes on.
 """
 
 import argparse
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from stages import Stages
 
-from synthcohort.core.files import read_json, write_json
+from synthcohort.core.files import write_json
 
 SETS = ("knee-xray", "chest-ct", "brain-mri", "chest-xray")
 COMPARED = "knee-xray"
@@ -30,32 +29,8 @@ ENCODERS = ("packaged", "self_trained")
 GUIDANCE, STEPS = (1.0, 1.5, 2.0), (8, 12, 16, 24)
 
 
-class Bench:
+class Bench(Stages):
     """The settings of a run and its folder of results."""
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.args, self.out = args, Path(args.out)
-
-    def stage(self, name: str) -> dict[str, Any]:
-        """The result of a stage, computed in a fresh process unless its file is there."""
-        file = self.out / "results" / f"{name}.json"
-        if not file.exists():
-            print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr, flush=True)
-            threads = str(self.args.threads)
-            environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-            began, load = time.time(), os.getloadavg()[0]
-            subprocess.run([sys.executable, __file__, *sys.argv[1:], "--stage", name], env=environment, check=True)
-            timing = {"stage_seconds": time.time() - began, "load_before": load, "load_after": os.getloadavg()[0]}
-            write_json(file, read_json(file) | {"process": timing})
-        return dict(read_json(file))
-
-    def run(self, name: str) -> None:
-        """Inside the stage's process."""
-        import torch
-
-        torch.set_num_threads(self.args.threads)
-        kind, *rest = name.split("/")
-        write_json(self.out / "results" / f"{name}.json", STAGES[kind](self, *rest))
 
     def cohort(self, name: str) -> Path:
         return Path(self.args.source) / name
@@ -354,6 +329,7 @@ STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "cohort": shrunk, "train": trained, "diffusion": diffusion, "peer": peer, "which": which, "setting": setting,
     "score": score, "evaluate": evaluated, "prepare": lambda bench, name: dict(bench.scorer(name).prepare()),
 }  # fmt: skip
+Bench.work = STAGES
 
 
 def main() -> int:
@@ -374,15 +350,7 @@ def main() -> int:
     if args.stage:
         bench.run(args.stage)
         return 0
-    settings = {name: getattr(args, name) for name in ("minutes", "size", "threads", "seeds", "count")}
-    file = bench.out / "settings.json"
-    if file.exists() and read_json(file) != settings:
-        print(
-            f"error: {bench.out}: was begun with {read_json(file)}; do: the same settings or another --out",
-            file=sys.stderr,
-        )
-        return 2
-    write_json(file, settings)
+    settings = bench.begin("minutes", "size", "threads", "seeds", "count")
     found = {"settings": settings, **everything(bench)}
     write_json(bench.out / "gan.json", found)
     text = report(found)

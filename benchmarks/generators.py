@@ -12,9 +12,7 @@ peers then get the wall-clock that it took.
 import argparse
 import os
 import platform
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,41 +20,21 @@ from typing import Any
 import generator_report as report
 import numpy as np
 from generator_settings import PEERS, STANDARD, WAYS, Setting, criterion
+from stages import Stages
 
-from synthcohort.core.files import atomic_path, read_json, write_json
+from synthcohort.core.files import atomic_path, write_json
 
 GUIDANCE = (1.0, 1.5, 2.0)
 OUR_STEPS, PEER_STEPS = (6, 8, 12, 16, 24), (10, 20, 50, 100)
 SPEED_STEPS = 6
 
 
-class Bench:
+class Bench(Stages):
     """The settings of a run and its folder of results."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self.out, self.args = Path(args.out), args
+        super().__init__(args)
         self.cohort_path = self.out / "cohort"
-
-    def stage(self, name: str) -> dict[str, Any]:
-        """The result of a stage, computed in a fresh process unless its file is there."""
-        file = self.out / "results" / f"{name}.json"
-        if not file.exists():
-            print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr, flush=True)
-            threads = str(self.args.threads)
-            environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-            began, load = time.time(), os.getloadavg()[0]
-            subprocess.run([sys.executable, __file__, *sys.argv[1:], "--stage", name], env=environment, check=True)
-            timing = {"stage_seconds": time.time() - began, "load_before": load, "load_after": os.getloadavg()[0]}
-            write_json(file, read_json(file) | {"process": timing})
-        return dict(read_json(file))
-
-    def run(self, name: str) -> None:
-        """Inside the stage's process."""
-        import torch
-
-        torch.set_num_threads(self.args.threads)
-        kind, *rest = name.split("/")
-        write_json(self.out / "results" / f"{name}.json", STAGES[kind](self, *rest))
 
     @property
     def cohort(self) -> Any:
@@ -258,6 +236,7 @@ STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "cohort": make_cohort, "machine": machine, "speed": speed, "tune": tune, "train": training, "curve": curve,
     "sample": sampled, "score": score, "prepare": lambda bench: dict(bench.scorer.prepare()),
 }  # fmt: skip
+Bench.work = STAGES
 
 
 def main() -> int:
@@ -285,18 +264,7 @@ def main() -> int:
     if args.stage:
         bench.run(args.stage)
         return 0
-    settings = {
-        name: getattr(args, name)
-        for name in ("minutes", "tune_minutes", "threads", "seeds", "batch", "count", "curve_count", "most_steps")
-    }
-    file = bench.out / "settings.json"
-    if file.exists() and read_json(file) != settings:
-        print(
-            f"error: {bench.out}: was begun with {read_json(file)}; do: the same settings or another --out",
-            file=sys.stderr,
-        )
-        return 2
-    write_json(file, settings)
+    settings = bench.begin("minutes", "tune_minutes", "threads", "seeds", "batch", "count", "curve_count", "most_steps")
     if not (bench.cohort_path / "cohort.json").exists():
         bench.stage("cohort")
     found = {"settings": settings, **everything(bench)}
