@@ -89,7 +89,8 @@ class CohortWriter:
     def add(self, image: np.ndarray, record: Mapping[str, Any]) -> None:
         """Adds one image [rows, columns] or [rows, columns, 3] of uint8, uint16 or int16 with its record.
 
-        The caller gives standard and label columns; sizes and the pixel digest are filled in here.
+        The caller gives standard and label columns; sizes, the pixel digest and the place are filled in here, whatever
+        a record of another cohort says of them.
         Raises ValueError for anything a stage must not do: unknown columns, a second image of the same id.
         """
         if image.dtype.name not in DTYPES or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):

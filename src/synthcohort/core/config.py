@@ -188,6 +188,15 @@ def at_least(section: str, config: object, limits: Mapping[str, int]) -> None:
         raise ConfigError(*problems)
 
 
+def require(place: str, config: object, checks: Iterable[tuple[str, bool, str]]) -> None:
+    """Raises ConfigError with every setting that is not good; `checks`: name, whether it is good, what is allowed."""
+    problems = [
+        Problem(f"{place}{name}", repr(getattr(config, name)), allowed) for name, good, allowed in checks if not good
+    ]
+    if problems:
+        raise ConfigError(*problems)
+
+
 def to_mapping(instance: Any) -> dict[str, Any]:
     """The JSON-able mapping of a config dataclass; `build` gives the same instance back."""
     return {field.name: _plain(getattr(instance, field.name)) for field in dataclasses.fields(instance)}

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from synthcohort.core.errors import ConfigError, Problem
+from synthcohort.core.config import require
 from synthcohort.diffusion.guidance import Guidance, guided
 from synthcohort.diffusion.precondition import Denoiser
 from synthcohort.diffusion.schedule import karras_sigmas
@@ -99,13 +99,7 @@ class SamplingConfig:
             ("guidance", all(scale >= 0 for scale in self.guidance.values()), "scales of 0 or more; 1 is no guidance"),
             ("guidance_low", 0 <= self.guidance_low <= self.guidance_high, "0 up to guidance_high"),
         ]
-        problems = [
-            Problem(f"setting generate.sampling.{name}", repr(getattr(self, name)), allowed)
-            for name, good, allowed in checks
-            if not good
-        ]
-        if problems:
-            raise ConfigError(*problems)
+        require("setting generate.sampling.", self, checks)
 
     def sigmas(self) -> Tensor:
         """The schedule, [steps + 1]."""

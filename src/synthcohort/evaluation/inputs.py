@@ -16,7 +16,6 @@ from synthcohort.core.seeds import rng
 from synthcohort.imaging.geometry import placement
 
 LEAST_IMAGES = 12  # of train, test and synthetic each: with fewer no figure means anything
-_WRITTEN = {"rows", "columns", "channels", "pixels_digest", "shard", "shard_row"}
 
 
 @dataclass(frozen=True)
@@ -281,7 +280,7 @@ def _brought(cohort: Cohort, shape: tuple[int, int], gray: bool, scratch: Path) 
             elif not gray and image.ndim == 2:
                 image = np.repeat(image[..., None], 3, axis=2)
             placed = placement(image.shape[:2], shape).apply(image)
-            writer.add(placed, {name: value for name, value in record.items() if name not in _WRITTEN})
+            writer.add(placed, record)
         writer.finish()
     brought = Cohort.open(path)
     info = {**brought.info, **{name: value for name, value in cohort.info.items() if name != "files"}}

@@ -190,25 +190,25 @@ class Evaluation:
         settings = self.config
         known: dict[str, Callable[[], dict[str, Any]]] = {
             "copies": self._copies,
-            "membership": lambda: membership(*given, settings=settings.membership, run=self.generator),
-            "reidentification": lambda: reidentification(*given, settings=settings.reidentification),
-            "attributes": lambda: attributes(*given, settings=settings.attributes),
+            "membership": partial(membership, *given, settings=settings.membership, run=self.generator),
+            "reidentification": partial(reidentification, *given, settings=settings.reidentification),
+            "attributes": partial(attributes, *given, settings=settings.attributes),
             **{
                 f"fidelity_{name}": partial(feature_fidelity, *given, encoder=name, settings=settings.fidelity)
                 for name in settings.encoders
             },
-            "images": lambda: image_fidelity(*given, settings=settings.fidelity),
-            "radiomics": lambda: radiomic_fidelity(*given, settings=settings.fidelity),
-            "criteria": lambda: criteria(*given, settings=settings.fidelity),
-            "measurements": lambda: measurements(*given, settings=settings.measurements),
+            "images": partial(image_fidelity, *given, settings=settings.fidelity),
+            "radiomics": partial(radiomic_fidelity, *given, settings=settings.fidelity),
+            "criteria": partial(criteria, *given, settings=settings.fidelity),
+            "measurements": partial(measurements, *given, settings=settings.measurements),
             "alignment": self._alignment,
-            "demographics": lambda: demographics(*given, settings=settings.demographics),
-            "damage": lambda: image_damage(*given, settings=settings.damage),
-            "subgroups": lambda: subgroups(*given, settings=settings.subgroups, damage=settings.damage),
+            "demographics": partial(demographics, *given, settings=settings.demographics),
+            "damage": partial(image_damage, *given, settings=settings.damage),
+            "subgroups": partial(subgroups, *given, settings=settings.subgroups, damage=settings.damage),
             "utility": self._utility,
-            "harm": lambda: harm(*given, settings=settings.harm),
-            "curves": lambda: curves(*given, settings=settings.curves),
-            "stress": lambda: stress(*given, settings=settings.stress),
+            "harm": partial(harm, *given, settings=settings.harm),
+            "curves": partial(curves, *given, settings=settings.curves),
+            "stress": partial(stress, *given, settings=settings.stress),
         }
         idle = {"measurements"} if settings.measurements.function is None else set()
         if not self.inputs.split_known:

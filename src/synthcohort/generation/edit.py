@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from synthcohort.core.errors import ConfigError, InputError, Problem
+from synthcohort.core.config import require
+from synthcohort.core.errors import InputError, Problem
 from synthcohort.core.seeds import seed_from
 from synthcohort.diffusion.inversion import invert
 from synthcohort.diffusion.precondition import Denoiser
@@ -58,11 +59,7 @@ class EditConfig:
             ("feather", self.feather >= 0, "0 or more"),
             ("iterations", self.iterations >= 0, "0 or more"),
         ]
-        problems = [
-            Problem(f"edit {name}", repr(getattr(self, name)), allowed) for name, good, allowed in checks if not good
-        ]
-        if problems:
-            raise ConfigError(*problems)
+        require("edit ", self, checks)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from synthcohort.core.errors import ConfigError, Problem
+from synthcohort.core.config import require
 from synthcohort.core.seeds import seed_from
 from synthcohort.models.gan_generator import GanGenerator, unit_latent
 
@@ -41,13 +41,7 @@ class ProjectConfig:
             ("rate", self.rate > 0, "more than 0"),
             ("prior", self.prior >= 0, "0 or more"),
         ]
-        problems = [
-            Problem(f"projection {name}", repr(getattr(self, name)), allowed)
-            for name, good, allowed in checks
-            if not good
-        ]
-        if problems:
-            raise ConfigError(*problems)
+        require("projection ", self, checks)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
+from synthcohort.core.config import require
 from synthcohort.core.errors import ConfigError, Problem
 from synthcohort.imaging.geometry import Fit
 from synthcohort.ingest.dicomweb_config import DicomwebConfig
@@ -68,13 +69,7 @@ class Tiles:
             ("most", self.most >= 1, "1 or more"),
             ("tissue", 0 <= self.tissue <= 1, "0 to 1"),
         ]
-        problems = [
-            Problem(f"setting ingest.tiles.{name}", str(getattr(self, name)), allowed)
-            for name, good, allowed in checks
-            if not good
-        ]
-        if problems:
-            raise ConfigError(*problems)
+        require("setting ingest.tiles.", self, checks)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from synthcohort.core.config import require
 from synthcohort.core.errors import ConfigError, Problem
 from synthcohort.models.condition import Condition, ConditionEmbedding, Vocabulary
 from synthcohort.models.denoiser import Precision
@@ -64,13 +65,7 @@ class GanNetworkConfig:
             ("embedding_width", self.embedding_width >= 8 and self.embedding_width % 2 == 0, "an even number from 8"),
             ("patch", self.patch in (1, 2, 4), "1, 2, 4"),
         ]
-        problems = [
-            Problem(f"setting gan.network.{name}", str(getattr(self, name)), allowed)
-            for name, good, allowed in checks
-            if not good
-        ]
-        if problems:
-            raise ConfigError(*problems)
+        require("setting gan.network.", self, checks)
 
     def check_size(self, rows: int, columns: int) -> None:
         """Raises ConfigError when images of this size cannot be drawn."""

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from synthcohort.core.config import require
 from synthcohort.core.errors import ConfigError, Problem
 from synthcohort.models.condition import Condition, ConditionEmbedding, Vocabulary
 from synthcohort.models.layers import (
@@ -64,13 +65,7 @@ class TransformerConfig:
             ("embedding_width", self.embedding_width >= 8 and self.embedding_width % 2 == 0, "an even number from 8"),
             ("dropout", 0 <= self.dropout < 1, "0 up to 1"),
         ]
-        problems = [
-            Problem(f"setting train.transformer.{name}", repr(getattr(self, name)), allowed)
-            for name, good, allowed in checks
-            if not good
-        ]
-        if problems:
-            raise ConfigError(*problems)
+        require("setting train.transformer.", self, checks)
 
     @property
     def multiple(self) -> int:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from synthcohort.evaluation.config import EvaluateConfig
 
 VALIDATION_SHARE = 0.1  # of the patients learned from, when others are held out: strangers to set thresholds on
-_WRITTEN = {"rows", "columns", "channels", "pixels_digest", "shard", "shard_row"}
 
 
 def evaluate(
@@ -135,7 +134,7 @@ def _copied(
     writer = CohortWriter(path, name, origin, labels, provenance, digest_json([cohort.digest for cohort, _ in parts]))
     known = {label.name for label in labels}
     for cohort, role in parts:
-        drop = _WRITTEN | (set(cohort.labels) - known)
+        drop = set(cohort.labels) - known
         for index in range(len(cohort)):
             record = cohort.record(index)
             if record["image_id"] in writer.done:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from synthcohort.core.errors import ConfigError, Problem
+from synthcohort.core.config import require
 from synthcohort.imaging.geometry import FITS, Fit
 from synthcohort.models.autoencoder import AutoencoderConfig
 from synthcohort.models.denoiser import Precision
@@ -81,10 +81,4 @@ class AutoencoderTraining:
             ("log_images", self.log_images >= 1, "1 or more"),
             ("checkpoint_images", self.checkpoint_images >= 1, "1 or more"),
         ]
-        problems = [
-            Problem(f"setting autoencoder.{name}", repr(getattr(self, name)), allowed)
-            for name, good, allowed in checks
-            if not good
-        ]
-        if problems:
-            raise ConfigError(*problems)
+        require("setting autoencoder.", self, checks)

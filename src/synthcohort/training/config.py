@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from synthcohort.core.errors import ConfigError, Problem
+from synthcohort.core.config import require
 from synthcohort.imaging.geometry import FITS, Fit
 from synthcohort.models.denoiser import NetworkConfig, Precision
 from synthcohort.models.transformer import TransformerConfig
@@ -134,10 +134,4 @@ class TrainConfig:
             ("log_images", self.log_images >= 1, "1 or more"),
             ("checkpoint_images", self.checkpoint_images >= 1, "1 or more"),
         ]
-        problems = [
-            Problem(f"setting train.{name}", repr(getattr(self, name)), allowed)
-            for name, good, allowed in checks
-            if not good
-        ]
-        if problems:
-            raise ConfigError(*problems)
+        require("setting train.", self, checks)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from synthcohort.core.errors import ConfigError, Problem
+from synthcohort.core.config import require
 from synthcohort.imaging.geometry import FITS, Fit
 from synthcohort.models.denoiser import NetworkConfig, Precision
 from synthcohort.models.gan import GanNetworkConfig, Preset
@@ -189,10 +189,4 @@ class GanConfig:
             ("log_images", self.log_images >= 1, "1 or more"),
             ("checkpoint_images", self.checkpoint_images >= 1, "1 or more"),
         ]
-        problems = [
-            Problem(f"setting gan.{name}", repr(getattr(self, name)), allowed)
-            for name, good, allowed in checks
-            if not good
-        ]
-        if problems:
-            raise ConfigError(*problems)
+        require("setting gan.", self, checks)
