@@ -9,6 +9,7 @@ import argparse
 import itertools
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,23 @@ import numpy as np
 from synthcohort.core.cohort import Cohort
 from synthcohort.core.files import write_json
 from synthcohort.core.seeds import rng, seed_from
+from synthcohort.learning.features import features, packaged_encoder
 from synthcohort.learning.fit import Classifier, FitConfig, fit_classifier
 from synthcohort.metrics.classification import auroc
+from synthcohort.metrics.distribution import frechet_distance, kernel_distance
+from synthcohort.metrics.neighbors import coverage
 from synthcohort.models import load_generator
 from synthcohort.models.generator import Generator
 from synthcohort.pages.grids import sheet
 
 SIZE, MOST, SEEDS, TEXTS = 48, 300, (0, 1, 2), 64
+CHOICE, CHOOSER = 120, 3  # images a type of a sampler setting, and the seed of the readers that choose
+SETTINGS: dict[str, dict[str, Any]] = {  # of guidance; all else stays as decision 0014 has it
+    "1.5": {"guidance_scale": 1.5},
+    "2.5": {"guidance_scale": 2.5},
+    "4": {"guidance_scale": 4.0},
+    "2.5-wide": {"guidance_scale": 2.5, "guidance_high": 30.0},
+}
 MAIN = {
     "knee-xray": "kl_grade", "chest-xray": "finding", "chest-ct": "label", "brain-mri": "label",
     "breast-ultrasound": "label", "fundus-photo": "normal_fundus", "dermoscopy": "dx", "lung-histology": "label",
@@ -201,13 +212,13 @@ def ratio(a: np.ndarray, b: np.ndarray, groups: Sequence[Any]) -> list[float]:
     return [round(float(x), 4) for x in (a.mean() / max(1e-9, b.mean()), values[25], values[974])]
 
 
-def prompted(scores: Scores, name: str) -> tuple[Cohort, list[dict[str, Any]]]:
-    """Test images of a type and their conditions: all that is known of them, and their caption."""
+def prompted(scores: Scores, name: str, split: str = "test", most: int = MOST) -> tuple[Cohort, list[dict[str, Any]]]:
+    """Images of a type and a role and their conditions: all that is known of them, and their caption."""
     cohort = scores.cohorts[name]
-    view = cohort.select(split="test")
+    view = cohort.select(split=split)
     label = MAIN[name]
     known = [i for i, value in enumerate(view.column(label)) if value is not None]
-    view = view.select(indices=sorted(rng("joint scores", name).permutation(known)[:MOST].tolist()))
+    view = view.select(indices=sorted(rng("joint scores", name).permutation(known)[:most].tolist()))
     names = [n for n in scores.generator.spec.vocabulary.names if n in view.records.column_names]
     conditions = []
     for i in range(len(view)):
@@ -327,6 +338,38 @@ def score_people(scores: Scores, name: str, attribute: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def choose(scores: Scores, names: Sequence[str]) -> dict[str, Any]:
+    """How the images of each sampler setting stand to validation patients: distance, coverage and labels of each type.
+
+    The labels are read by a reader of its own seed, which takes no part in the scores on test patients.
+    """
+    found: dict[str, Any] = {}
+    encoder = packaged_encoder()
+    for setting in names:
+        scores.generator.sampling = replace(scores.generator.sampling, **SETTINGS[setting])
+        for name in scores.types:
+            cohort, label = scores.cohorts[name], MAIN[name]
+            values, train = list(cohort.labels[label].values), cohort.select(split="train")
+            view, conditions = prompted(scores, name, "validation", CHOICE)
+            truth = np.array([values.index(v) for v in view.column(label)])
+            made = rgb(scores.images(f"choice-{setting}-{name}", conditions))
+            reader = scores.reader(f"label-{name}", label_reader(train, values, train.column(label)), CHOOSER)
+            a, b = (float((reader.probabilities(x).argmax(1) == truth).mean()) for x in (made, real(view)))
+            sides = {
+                side: features(x, encoder, scores.out / "features")
+                for side, x in (("real", real(view)), ("synthetic", made))
+            }
+            found.setdefault(setting, {})[name] = {
+                "n": len(truth), "ratio": a / max(b, 1e-9), "kernel": float(kernel_distance(**sides)),
+                "frechet": float(frechet_distance(**sides)), "coverage": float(coverage(**sides)),
+            }  # fmt: skip
+        print(setting, json.dumps(found[setting]), flush=True)
+    distance = {s: float(np.exp(np.mean([np.log(t["frechet"]) for t in v.values()]))) for s, v in found.items()}
+    labels = {s: float(np.mean([min(t["ratio"], 1) for t in v.values()])) for s, v in found.items()}
+    near = [s for s in found if distance[s] <= 1.1 * min(distance.values())]
+    return {"types": found, "distance": distance, "labels": labels, "chosen": max(near, key=lambda s: labels[s])}
+
+
 def draw_all(scores: Scores) -> None:
     for name in scores.types:
         scores.images(name, prompted(scores, name)[1])
@@ -347,9 +390,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--type", default="", help="the type of a run of a single type")
     parser.add_argument("--draw-only", action="store_true", help="draw the images, which needs no reader")
+    parser.add_argument("--choose", action="store_true", help="compare sampler settings on validation patients")
+    parser.add_argument("--setting", default="", choices=["", *SETTINGS], help="the sampler setting that was chosen")
     parser.add_argument("--readers-only", action="store_true", help="fit the readers, which need no run")
     args = parser.parse_args()
     scores = Scores(args.run, args.cohorts, args.out, args.type)
+    if args.setting:
+        scores.generator.sampling = replace(scores.generator.sampling, **SETTINGS[args.setting])
+    if args.choose:
+        print(json.dumps(scores.kept("choice", lambda: choose(scores, list(SETTINGS))), indent=1))
+        return
     if args.readers_only:
         scores.reader("types", type_reader(scores), 0)
         for name, cohort in scores.cohorts.items():
