@@ -1,41 +1,54 @@
 """GANs on four sets with three seeds each, and against a plain WGAN-GP and the diffusion engine at equal wall-clock.
 
-    python benchmarks/gan.py --source runs/ten                 everything, with the defaults below
-    python benchmarks/gan.py --source runs/ten --only sets     the twelve trainings and their scores alone
+    python benchmarks/gan.py --source runs/ten                        everything, with the defaults below
+    python benchmarks/gan.py --source runs/ten --only sets            the twelve trainings and their scores alone
+    python benchmarks/gan.py --generators runs/bench-generators       with the diffusion models of a finished comparison
+    python benchmarks/gan.py --minutes 0.3 --overtrain-minutes 0.3 --seeds 0 --most 200 --steps 20 --count 100 \\
+        --evaluate 0 --out runs/bench-gan-smoke                       a short run through all stages
 
 Protocol: docs/experiments/2026-11-25-gan.md. Every stage runs in a process of its own and leaves a JSON file in --out;
-one that is there is not done again, so a run that was stopped goes on.
+one that is there is not done again, and a training goes on from its checkpoint: a run that was stopped goes on.
 """
 
 import argparse
+import json
+import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gan_report
+import gan_study
 import numpy as np
+from gan_report import COMPARED, ENCODERS
 from stages import Stages
 
-from synthcohort.core.files import write_json
+from synthcohort.core.files import read_json, remove, write_json
 
-SETS = ("knee-xray", "chest-ct", "brain-mri", "chest-xray")
-COMPARED = "knee-xray"
-LEAST_COVERAGE, LEAST_VENDI = 0.5, 0.7  # of the real-against-real floor
+SETS = (COMPARED, "chest-ct", "brain-mri", "chest-xray")
 LEAST_OF_CLASS = 20  # images of a class for its Vendi score
-WANTED = 0.6  # of the peer's distance
-SLOWER = 20  # times that diffusion may draw more slowly
-ENCODERS = ("packaged", "self_trained")
 GUIDANCE, STEPS = (1.0, 1.5, 2.0), (8, 12, 16, 24)
+ROUNDS, OF_GAN, OF_DIFFUSION = 5, 640, 64  # images drawn in turns to measure both rates
 
 
 class Bench(Stages):
     """The settings of a run and its folder of results."""
 
+    @property
+    def generators(self) -> Path | None:
+        """The finished comparison of diffusion models whose knees and models are used."""
+        return Path(self.args.generators) if self.args.generators else None
+
     def cohort(self, name: str) -> Path:
+        if name == COMPARED and self.generators is not None:
+            return self.generators / "cohort"
         return Path(self.args.source) / name
 
     def model(self, way: str, name: str, seed: int | str) -> Path:
+        if way == "diffusion" and self.generators is not None:
+            return self.generators / "models" / f"ours-{seed}"
         return self.out / "models" / f"{way}-{name}-{seed}"
 
     def small(self, name: str) -> Path:
@@ -53,28 +66,33 @@ class Bench(Stages):
 def shrunk(bench: Bench, name: str) -> dict[str, Any]:
     """The cohort with its images brought to the models' size, records unchanged."""
     from synthcohort.core.cohort import Cohort
+
+    cohort, most = Cohort.open(bench.cohort(name)), bench.args.most
+    return {"images": rewritten(cohort, bench.small(name), name, bench.args.size, first_rows(cohort, most))}
+
+
+def first_rows(cohort: Any, most: int | None) -> list[int]:
+    """The rows with the first label, at most so many of each role."""
+    values, roles = cohort.column(next(iter(cohort.labels))), cohort.column("split")
+    rows = [n for n in range(len(cohort)) if values[n] is not None]  # the scores are by the first label
+    taken: dict[str, list[int]] = {role: [n for n in rows if roles[n] == role][:most] for role in set(roles)}
+    return sorted(n for own in taken.values() for n in own)
+
+
+def rewritten(cohort: Any, out: Path, name: str, size: int, rows: list[int]) -> int:
+    """Writes a cohort of some rows with the first label alone; returns how many images it has."""
     from synthcohort.core.cohort_writer import CohortWriter
     from synthcohort.imaging.geometry import placement
 
-    cohort, size = Cohort.open(bench.cohort(name)), bench.args.size
-    known = set(cohort.records.column_names) - {
-        "rows",
-        "columns",
-        "channels",
-        "shard",
-        "pixel_spacing_mm",
-        "derived_from_real",
-    }
+    made = {"rows", "columns", "channels", "shard", "pixel_spacing_mm", "derived_from_real"}
     first = next(iter(cohort.labels.values()))
-    writer = CohortWriter(bench.small(name), name, "real", [first], {"made_from": cohort.digest}, cohort.digest)
-    columns = {key: cohort.column(key) for key in known if key not in cohort.labels or key == first.name}
-    for n in range(len(cohort)):
-        record = {key: values[n] for key, values in columns.items() if values[n] is not None}
-        if record.get(first.name) is None:
-            continue  # the scores are by the first label
-        image = cohort.image(n)
+    known = [key for key in cohort.records.column_names if key not in made | set(cohort.labels) or key == first.name]
+    columns = {key: cohort.column(key) for key in known}
+    writer = CohortWriter(out, name, "real", [first], {"made_from": cohort.digest}, f"{cohort.digest} {len(rows)}")
+    for n in rows:
+        image, record = cohort.image(n), {key: v[n] for key, v in columns.items() if v[n] is not None}
         writer.add(placement(image.shape[:2], (size, size), "pad").apply(image), writable(record))
-    return {"images": len(writer.finish())}
+    return len(writer.finish())
 
 
 def writable(record: dict[str, Any]) -> dict[str, Any]:
@@ -84,25 +102,84 @@ def writable(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def trained(bench: Bench, name: str, seed: str) -> dict[str, Any]:
-    """One preset, no setting by hand but the size and the minutes."""
-    from synthcohort.training.gan import train_gan
+    """One preset, no setting by hand but the size and the minutes.
+
+    The copy index depends on the images alone; it is built once for a set and lent to each of its trainings.
+    """
     from synthcohort.training.gan_config import GanConfig
 
-    began = time.monotonic()
+    run = bench.model("gan", name, seed)
+    lend(bench.out / "scorer" / name / "index", run / "train_features" / "00" / "00")
     config = GanConfig(size=bench.args.size, minutes=bench.args.minutes)
-    found = train_gan([bench.small(name)], bench.model("gan", name, seed), config, int(seed))
-    return {**found, "seconds": time.monotonic() - began}
+    return timed_training(bench.small(name), run, config, int(seed))
+
+
+def lend(index: Path, to: Path) -> None:
+    """Copies an index to where a training looks for it, whole or not at all."""
+    if not (to / "index.json").exists():
+        remove(to)
+        half = to.with_name(to.name + ".half")
+        remove(half)
+        shutil.copytree(index, half)
+        half.rename(to)
+
+
+def timed_training(cohort: Path, run: Path, config: Any, seed: int) -> dict[str, Any]:
+    """Trains; `seconds` are those from the first step to the model, `cpu_share` how much of a core it got.
+
+    A training that the guards end without a model gives `failed`, the reason.
+    """
+    from synthcohort.core.errors import TrainingError
+    from synthcohort.training.gan import train_gan
+
+    began, own = time.monotonic(), time.process_time()
+    found: dict[str, Any]
+    try:
+        found = train_gan([cohort], run, config, seed)
+    except TrainingError as error:
+        found = {"run": run.as_posix(), "failed": str(error.problems[0]), "images_seen": 0, "resumed": False}
+    share = (time.process_time() - own) / (time.monotonic() - began)
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    looks = [line for line in log if line["event"] == "look"]
+    found["images_seen"] = found["images_seen"] or max((look["images_seen"] for look in looks), default=0)
+    return found | {
+        "seconds": seconds_of(log), "cpu_share": share, "looks": looks,
+        "rollbacks": [line["text"] for line in log if line["event"] == "rollback"],
+        "memory_mib": peak_memory(),
+    }  # fmt: skip
+
+
+def seconds_of(log: list[dict[str, Any]]) -> float:
+    """Time spent training, all sessions together: each from its start to the last line before the next one."""
+    total, start, last = 0.0, None, 0.0
+    for line in log:
+        if line["event"] in ("start", "resume"):
+            total += 0.0 if start is None else last - start
+            start = line["time"]
+        last = line["time"]
+    return total + (0.0 if start is None else last - start)
+
+
+def peak_memory() -> int:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def diffusion(bench: Bench, seed: str) -> dict[str, Any]:
+    """Trained for the wall-clock that ours took; or what is known of the finished comparison's model."""
     from synthcohort.training import train
     from synthcohort.training.config import TrainConfig
 
+    if bench.generators is not None:
+        known = read_json(bench.generators / "results" / "train" / "ours" / f"{seed}.json")
+        return {"seconds": known["seconds"], "images_seen": known["images_seen"], "from": "finished comparison"}
     minutes = bench.stage(f"train/{COMPARED}/{seed}")["seconds"] / 60
-    began = time.monotonic()
+    run = bench.model("diffusion", COMPARED, seed)
     config = TrainConfig(size=bench.args.size, minutes=minutes)
-    found = train([bench.small(COMPARED)], bench.model("diffusion", COMPARED, seed), config, int(seed))
-    return {**found, "seconds": time.monotonic() - began}
+    found = train([bench.small(COMPARED)], run, config, int(seed))
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return {**found, "seconds": seconds_of(log)}
 
 
 def peer(bench: Bench, seed: str) -> dict[str, Any]:
@@ -133,23 +210,52 @@ def drawn(bench: Bench, way: str, name: str, seed: str) -> tuple[np.ndarray, lis
 
 
 def draw_ours(bench: Bench, way: str, name: str, seed: str, classes: list[int]) -> tuple[np.ndarray, float]:
-    from synthcohort.core.seeds import seed_from
+    generator = generator_of(bench, way, name, seed)
+    said = conditions(bench, name, classes)
+    next(generator.draw(said[:1], [0]))  # kernels
+    return timed_drawing(generator, said, int(seed))
+
+
+def generator_of(bench: Bench, way: str, name: str, seed: str) -> Any:
     from synthcohort.diffusion.sampling import SamplingConfig
-    from synthcohort.models.gan_generator import gan_generator
     from synthcohort.models.generator import load_generator
 
-    model = bench.model(way, name, seed)
     if way == "gan":
-        generator: Any = gan_generator(model / "model")
-    else:
-        best = bench.stage("setting")["best"]
-        generator = load_generator(model, SamplingConfig(steps=best["steps"], guidance_scale=best["guidance"]))
+        return load_generator(bench.model(way, name, seed))
+    best = bench.stage("setting")["best"]
+    sampling = SamplingConfig(steps=best["steps"], guidance_scale=best["guidance"])
+    return load_generator(bench.model(way, name, seed), sampling)
+
+
+def conditions(bench: Bench, name: str, classes: list[int]) -> list[dict[str, Any]]:
     label = next(iter(bench.scorer(name).cohort.labels.values()))
-    said = [{label.name: label.values[k]} for k in classes]
-    next(generator.draw(said[:1], [0]))  # kernels
+    return [{label.name: label.values[k]} for k in classes]
+
+
+def timed_drawing(generator: Any, said: list[dict[str, Any]], seed: int) -> tuple[np.ndarray, float]:
+    from synthcohort.core.seeds import seed_from
+
     began = time.monotonic()
-    images = np.stack(list(generator.draw(said, [seed_from("bench", int(seed), i) for i in range(len(said))])))
+    images = np.stack(list(generator.draw(said, [seed_from("bench", seed, i) for i in range(len(said))])))
     return images, len(said) / (time.monotonic() - began)
+
+
+def speed(bench: Bench, seed: str) -> dict[str, Any]:
+    """Images a second of the GAN and of diffusion at its best setting, in turns, so that both meet the same machine."""
+    from generator_scores import wanted_classes
+
+    ways = {"gan": OF_GAN, "diffusion": OF_DIFFUSION}
+    generators = {way: generator_of(bench, way, COMPARED, seed) for way in ways}
+    said = conditions(bench, COMPARED, wanted_classes(bench.scorer(COMPARED).cohort, OF_GAN, 0))
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    for turn in range(ROUNDS + 1):
+        for way, count in ways.items():
+            rate = timed_drawing(generators[way], said[:count], turn)[1]
+            if turn:  # the first one prepares kernels
+                rates[way].append(rate)
+    return {way: {"rounds": own, "median": float(np.median(own))} for way, own in rates.items()} | {
+        "parameters": {way: sum(p.numel() for p in one.denoiser.parameters()) for way, one in generators.items()}
+    }
 
 
 def which(bench: Bench, seed: str) -> dict[str, Any]:
@@ -176,9 +282,11 @@ def setting(bench: Bench) -> dict[str, Any]:
     from synthcohort.diffusion.sampling import SamplingConfig
     from synthcohort.models.generator import load_generator
 
-    scorer, label = bench.scorer(COMPARED), next(iter(bench.scorer(COMPARED).cohort.labels.values()))
-    said = [{label.name: label.values[k]} for k in wanted_classes(scorer.cohort, 320, 0)]
-    found = []
+    if bench.generators is not None:
+        return known_setting(bench.generators)
+    scorer = bench.scorer(COMPARED)
+    said = conditions(bench, COMPARED, wanted_classes(scorer.cohort, 320, 0))
+    found: list[dict[str, Any]] = []
     for steps in STEPS:
         for guidance in GUIDANCE:
             sampling = SamplingConfig(steps=steps, guidance_scale=guidance)
@@ -187,6 +295,18 @@ def setting(bench: Bench) -> dict[str, Any]:
             found.append(
                 {"steps": steps, "guidance": guidance, "criterion": criterion(scorer.quick(images, "validation"))}
             )
+    return {"tried": found, "best": min(found, key=lambda one: one["criterion"])}
+
+
+def known_setting(generators: Path) -> dict[str, Any]:
+    """The best setting of a finished comparison, by the same criterion on its validation patients."""
+    from generator_settings import Setting, criterion
+
+    found = []
+    for file in sorted((generators / "results" / "curve" / "ours").glob("*.json")):
+        own = Setting.of(file.stem)
+        value = criterion(read_json(file)["validation"])
+        found.append({"steps": own.steps, "guidance": own.guidance, "criterion": value})
     return {"tried": found, "best": min(found, key=lambda one: one["criterion"])}
 
 
@@ -229,105 +349,67 @@ def vendi_by_class(
     return found
 
 
-def alive(scores: dict[str, Any]) -> bool:
-    """No collapse, in the packaged encoder: coverage and every class' Vendi score are near the real floor."""
-    own = scores["packaged"]
-    return bool(
-        own["coverage"] >= LEAST_COVERAGE * own["coverage_floor"]
-        and all(one["drawn"] >= LEAST_VENDI * one["floor"] for one in own["vendi"].values())
-    )
-
-
 def evaluated(bench: Bench, name: str, seed: str) -> dict[str, Any]:
     """The product's own evaluation of a cohort that the product generated."""
+    from synthcohort.core.errors import Refused
+    from synthcohort.core.files import read_json
     from synthcohort.evaluation import evaluate
     from synthcohort.generation.config import GenerateConfig
     from synthcohort.generation.synthesize import generate
 
-    out = bench.out / "evidence" / f"{name}-{seed}"
-    generate(bench.model("gan", name, seed), out / "cohort", GenerateConfig(), int(seed), bench.args.count)
-    return dict(evaluate(bench.small(name), out / "cohort", out / "evidence", seed=int(seed)))
+    out, run = bench.out / "evidence" / f"{name}-{seed}", bench.model("gan", name, seed)
+    try:
+        if not (out / "cohort" / "cohort.json").exists():
+            generate(run, out / "cohort", GenerateConfig(), int(seed), bench.args.count)
+    except Refused as refusal:
+        return {"refused": str(refusal.problems[0])}
+    found = dict(evaluate(bench.small(name), out / "cohort", out / "evidence", seed=int(seed), run=run))
+    families = read_json(out / "evidence" / "scores.json")["families"]
+    return found | {"families": {key: [one["verdict"], one["reason"]] for key, one in families.items()}}
 
 
 def everything(bench: Bench) -> dict[str, Any]:
-    found: dict[str, Any] = {"sets": {}, "compared": {}}
+    """All stages in order. The trainings of a seed follow each other, so that they meet the same machine."""
+    found: dict[str, Any] = {"sets": {}, "compared": {}, "prepared": {}}
     for name in SETS:
         bench.stage(f"cohort/{name}")
-        bench.stage(f"prepare/{name}")
+        found["prepared"][name] = bench.stage(f"prepare/{name}")
+    compared = bench.args.only != "sets"
     for seed in bench.args.seeds:
         for name in SETS:
-            key = f"{name}/{seed}"
-            trained_ = bench.stage(f"train/{key}")
-            scores = bench.stage(f"score/gan/{key}")
-            found["sets"][key] = {"train": trained_, "score": scores, "alive": alive(scores)}
-            if bench.args.only != "sets":
-                found["sets"][key]["evaluation"] = bench.stage(f"evaluate/{key}")
-    if bench.args.only == "sets":
+            own = found["sets"][f"{name}/{seed}"] = {"train": bench.stage(f"train/{name}/{seed}")}
+            if "failed" not in own["train"]:
+                own["score"] = bench.stage(f"score/gan/{name}/{seed}")
+        if compared:
+            bench.stage(f"peer/{seed}")
+            bench.stage(f"which/{seed}")
+            found["compared"][f"peer/{seed}"] = bench.stage(f"score/peer/{COMPARED}/{seed}")
+    if not compared:
         return found
+    with_model = [seed for seed in bench.args.seeds if "score" in found["sets"][f"{COMPARED}/{seed}"]]
+    found["diffusion"] = {str(seed): bench.stage(f"diffusion/{seed}") for seed in bench.args.seeds}
+    found["setting"] = bench.stage("setting")
     for seed in bench.args.seeds:
-        for way in ("peer", "diffusion"):
-            bench.stage(f"{way}/{seed}")
-    bench.stage("setting")
-    for seed in bench.args.seeds:
-        bench.stage(f"which/{seed}")
-        for way in ("peer", "diffusion"):
-            found["compared"][f"{way}/{seed}"] = bench.stage(f"score/{way}/{COMPARED}/{seed}")
+        found["compared"][f"diffusion/{seed}"] = bench.stage(f"score/diffusion/{COMPARED}/{seed}")
+    found["speed"] = bench.stage(f"speed/{with_model[0]}") if with_model else None
+    for seed in with_model:
+        bench.stage(f"grade/{seed}")
+    found["study"] = bench.stage("study/" + "-".join(map(str, with_model))) if with_model else None
+    found["strips"] = {str(seed): bench.stage(f"strips/{seed}") for seed in with_model}
+    bench.stage("few")
+    found["overtrained"] = {kind: bench.stage(f"overtrain/{kind}") for kind in gan_study.OVERTRAINED}
+    for seed in bench.args.seeds[: bench.args.evaluate]:  # the longest, and the least missed
+        for name in SETS:
+            if "score" in found["sets"][f"{name}/{seed}"]:
+                found["sets"][f"{name}/{seed}"]["evaluation"] = bench.stage(f"evaluate/{name}/{seed}")
     return found
-
-
-def report(found: dict[str, Any]) -> str:
-    """What was asked, in tables."""
-    alive_ = [one["alive"] for one in found["sets"].values()]
-    head = (
-        "set/seed", "images seen", "stopped", "Fréchet, packaged", "floor", "coverage", "floor",
-        "least class Vendi over its floor", "copies",
-    )  # fmt: skip
-    rows = []
-    for key, one in found["sets"].items():
-        own, copies = one["score"]["packaged"], one["score"]["copies"]
-        least = min((v["drawn"] / v["floor"] for v in own["vendi"].values()), default=float("nan"))
-        rows.append(
-            (key, f"{one['train']['images_seen']:,}", one["train"].get("stopped") or "no",
-             f"{own['frechet']['value']:.3g}", f"{own['frechet']['floor']['value']:.3g}", f"{own['coverage']:.2f}",
-             f"{own['coverage_floor']:.2f}", f"{least:.2f}", f"{copies['above']} of {copies['images']}")
-        )  # fmt: skip
-    text = f"{sum(alive_)} of {len(alive_)} runs ended without collapse.\n\n" + table(head, rows)
-    return text + (compared(found) if found["compared"] else "")
-
-
-def compared(found: dict[str, Any]) -> str:
-    """The GAN beside the peer and diffusion, of one set, and the ratios that were wanted."""
-    own = {f"gan/{key.split('/')[1]}": v["score"] for key, v in found["sets"].items() if key.startswith(COMPARED)}
-    ways: dict[str, list[dict[str, Any]]] = {}
-    rows = []
-    for key, scores in (own | found["compared"]).items():
-        ways.setdefault(key.split("/")[0], []).append(scores)
-        near = (f"{scores[encoder]['frechet']['value']:.4g}" for encoder in ENCODERS)
-        rows.append((key, *near, f"{scores['label_read']:.2f}", f"{scores['images_per_second']:.4g}"))
-
-    def ratio(read: Callable[[dict[str, Any]], float], other: str) -> float:
-        logs = {way: np.mean([np.log(max(read(one), 1e-9)) for one in ways[way]]) for way in ("gan", other)}
-        return float(np.exp(logs["gan"] - logs[other]))
-
-    head = ("way/seed", *(f"Fréchet, {encoder}" for encoder in ENCODERS), "label read", "images/s")
-    text = f"\n## {COMPARED} at equal wall-clock\n\n" + table(head, rows)
-    for encoder in ENCODERS:
-        for way in ("peer", "diffusion"):
-            times = ratio(lambda s, e=encoder: s[e]["frechet"]["value"], way)  # type: ignore[misc]
-            text += f"\nFréchet distance, {encoder}: {times:.2f} of that of {way}."
-    speed = ratio(lambda s: s["images_per_second"], "diffusion")
-    wanted = f"wanted: at most {WANTED} of the peer's distance, at least {SLOWER} times diffusion's sampling"
-    return text + f"\n\nSampling: {speed:.1f} times diffusion's at its best setting ({wanted}).\n"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "cohort": shrunk, "train": trained, "diffusion": diffusion, "peer": peer, "which": which, "setting": setting,
-    "score": score, "evaluate": evaluated, "prepare": lambda bench, name: dict(bench.scorer(name).prepare()),
+    "score": score, "evaluate": evaluated, "speed": speed, "few": gan_study.few, "overtrain": gan_study.overtrained,
+    "grade": gan_study.graded, "study": gan_study.study, "strips": gan_study.strips,
+    "prepare": lambda bench, name: dict(bench.scorer(name).prepare(bench.args.steps)),
 }  # fmt: skip
 Bench.work = STAGES
 
@@ -339,21 +421,32 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("runs/bench-gan"))
     parser.add_argument("--minutes", type=float, default=20, help="of each training")
+    parser.add_argument("--overtrain-minutes", type=float, default=15, help="of each training on 400 images")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--count", type=int, default=1000, help="images scored of each training")
-    parser.add_argument("--only", choices=("sets",), help="leave out the product's evaluation, the peer and diffusion")
+    parser.add_argument("--steps", type=int, default=800, help="batches of each grader's fit")
+    parser.add_argument("--most", type=int, metavar="N", help="at most N images of each role: for a short trial")
+    parser.add_argument(
+        "--generators", type=Path, metavar="DIR",
+        help="finished run of benchmarks/generators.py: its knees, and its diffusion models in place of new ones",
+    )  # fmt: skip
+    parser.add_argument(
+        "--evaluate", type=int, default=3, metavar="N", help="seeds that the product's whole evaluation judges too"
+    )
+    parser.add_argument("--only", choices=("sets",), help="the twelve trainings and their scores alone")
     parser.add_argument("--stage", help=argparse.SUPPRESS)
     args = parser.parse_args()
     bench = Bench(args)
     if args.stage:
         bench.run(args.stage)
         return 0
-    settings = bench.begin("minutes", "size", "threads", "seeds", "count")
+    names = ("minutes", "overtrain_minutes", "size", "threads", "seeds", "count", "steps", "most")
+    settings = bench.begin(*names)
     found = {"settings": settings, **everything(bench)}
     write_json(bench.out / "gan.json", found)
-    text = report(found)
+    text = gan_report.report(found)
     (bench.out / "gan.md").write_text(text, encoding="utf-8")
     print(text)
     return 0

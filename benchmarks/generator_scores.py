@@ -57,10 +57,10 @@ class Scorer:
     def __init__(self, cohort: Cohort, folder: Path) -> None:
         self.cohort, self.folder = cohort, Path(folder)
 
-    def prepare(self) -> dict[str, Any]:
+    def prepare(self, steps: int = GRADER_STEPS) -> dict[str, Any]:
         """Fits the encoder and builds the copy index; both from training images, the threshold from validation ones."""
         train, label = real(self.cohort, "train"), next(iter(self.cohort.labels.values()))
-        config = FitConfig(steps=GRADER_STEPS)
+        config = FitConfig(steps=steps)
         fit_classifier(train.images, train.classes, len(label.values), config, 0).save(self.folder / "encoder")
         build_index(
             self.cohort.select(split="train"), self.folder / "index", validation=self.cohort.select(split="validation")
