@@ -10,22 +10,29 @@ A run with canaries is for auditing a way of training, not for release: a genera
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
 
 from synthcohort.core.cohort import Cohort
 from synthcohort.core.cohort_writer import CohortWriter
-from synthcohort.core.errors import ArtifactError, ConfigError, Problem
+from synthcohort.core.config import build
+from synthcohort.core.errors import ArtifactError, ConfigError, InputError, Problem
 from synthcohort.core.files import digest_json, remove
+from synthcohort.core.policy import Policy
+from synthcohort.core.run import RunFolder
 from synthcohort.evaluation.entries import entry
-from synthcohort.imaging.canaries import CanaryConfig, canary, canary_hosts
-from synthcohort.imaging.intensity import value_range_of
+from synthcohort.evaluation.inputs import Inputs
+from synthcohort.imaging.canaries import LEAST_CANARIES, CanaryConfig, canary, canary_hosts
+from synthcohort.imaging.intensity import ValueRange, value_range_of
 from synthcohort.metrics.intervals import Score
 
+if TYPE_CHECKING:
+    from synthcohort.evaluation.config import EvaluateConfig
+    from synthcohort.evaluation.encoding import Eyes
+
 CANDIDATES = 63  # rank 1 gives 6 bits
-LEAST_CANARIES = 8
 SIGNIFICANCE = 0.01
 POWER = 0.95
 
@@ -68,9 +75,11 @@ def exposure(planted: np.ndarray, candidates: np.ndarray) -> Exposure:
     return Exposure(np.log2(N + 1) - np.log2(ranks), N, float(stats.norm.cdf(z)), chance)
 
 
-def marked_cohort(hosts: Cohort, config: CanaryConfig, numbers: range, path: Path) -> Cohort:
-    """The hosts with these marks on them, host by host, in a scratch folder, which is sensitive: it shows patients."""
-    values = value_range_of(hosts.image(0).dtype, hosts.column("bits_stored"))
+def marked_cohort(hosts: Cohort, values: ValueRange, config: CanaryConfig, numbers: range, path: Path) -> Cohort:
+    """The hosts with these marks on them, host by host, in a scratch folder, which is sensitive: it shows patients.
+
+    `values` is the range of all training images, as the trainer marked them.
+    """
     labels = tuple(hosts.labels.values())
     writer = CohortWriter(path, hosts.name, "real", labels, {"made": "canaries"}, digest_json(asdict(config)))
     known = ("patient_id", "bits_stored", "sex", "age", *(label.name for label in labels))
@@ -81,6 +90,49 @@ def marked_cohort(hosts: Cohort, config: CanaryConfig, numbers: range, path: Pat
             if named not in writer.done:
                 writer.add(canary(hosts.image(place), image_id, values, config, number), {**record, "image_id": named})
     return writer.finish()
+
+
+def canaries(
+    inputs: Inputs,
+    eyes: "Eyes",
+    config: "EvaluateConfig",
+    policy: Policy,
+    cache: Path,
+    seed: int,
+    run: Path,
+) -> dict[str, Any]:
+    """The part of the scorecard, for a run that planted canaries: their exposure; it gates nothing.
+
+    Real and synthetic images are taken as they are stored: marks are brought to the model's size with their hosts.
+    """
+    settings = planted_by(run)
+    try:
+        if settings is None:
+            found = "were planted by the run that this one started from"
+            raise ConfigError(Problem("canaries", found, remedy="give that run to evaluate"))
+        real = Cohort.open(inputs.real_path)
+        info = RunFolder.read(run).info
+        if real.digest not in info["config"]["cohorts"]:
+            raise InputError(Problem(f"run {Path(run).name}", "was trained on other cohorts", "the real cohort's run"))
+        if info["kind"] == "diffusion":
+            return audit_canaries(real, settings, cache, seed, run=run)
+        return audit_canaries(real, settings, cache, seed, synthetic=Cohort.open(inputs.synthetic_path))
+    except (ArtifactError, ConfigError, InputError) as error:
+        said = str(error)
+        for path in (Path(run), inputs.real_path):  # scores.json names no folder of this machine
+            said = said.replace(path.as_posix(), path.name)
+        return {"scores": [_no_entry(said)], "figures": {}}
+
+
+def has_canaries(run: Path | None) -> bool:
+    """Whether a run, or one that it started from, planted canaries."""
+    return run is not None and (Path(run) / "run.json").is_file() and bool(RunFolder.read(run).info.get("canaries"))
+
+
+def planted_by(run: Path) -> CanaryConfig | None:
+    """The canaries that a run itself planted."""
+    settings = (RunFolder.read(run).info.get("canaries") or {}).get("settings")
+    return build(CanaryConfig, settings, "canaries") if settings else None
 
 
 def audit_canaries(
@@ -103,13 +155,14 @@ def audit_canaries(
     hosts = train.select(indices=canary_hosts(train.image_ids, config))
     if len(hosts) < LEAST_CANARIES:
         raise ConfigError(Problem("canaries", f"{len(hosts)} planted", f"{LEAST_CANARIES} or more"))
-    content = {"hosts": hosts.pixels_digest, "config": asdict(config), "candidates": candidates}
+    content = {"hosts": hosts.pixels_digest, "ids": hosts.image_ids, "config": asdict(config), "candidates": candidates}
     path = Path(cache) / f"canaries-{digest_json(content).partition(':')[2][:24]}"
     try:
         marked = Cohort.open(path)
     except ArtifactError:
         remove(path)
-        marked = marked_cohort(hosts, config, range(candidates + 1), path)
+        values = value_range_of(train.image(0).dtype, train.column("bits_stored"))
+        marked = marked_cohort(hosts, values, config, range(candidates + 1), path)
     if run is not None:
         scores = _loss_scores(run, real, marked, cache, seed)
         seen = "the model's own denoising loss"
@@ -165,8 +218,17 @@ def smallest_share(count: int, candidates: int) -> float | None:
 
 def _entry(found: Exposure, seen: str) -> dict[str, Any]:
     return entry(
-        "canary_exposure", title="Exposure of planted canaries (bits)", group="privacy", score=found.mean,
-        floor=Score(found.chance), better="lower", n_real=len(found.bits), split="train",
-        good="Good is what chance gives: the generator does not tell planted marks from marks it never saw.",
+        score=found.mean, floor=Score(found.chance), n_real=len(found.bits), **SHOWN,
         computed_on=f"{seen}; each canary among {found.candidates} marks on the same image that were not planted",
     )  # fmt: skip
+
+
+def _no_entry(reason: str) -> dict[str, Any]:
+    return entry(score=Score(None), **SHOWN, computed_on=f"not measured: {reason}")
+
+
+SHOWN: dict[str, Any] = {
+    "name": "canary_exposure", "title": "Exposure of planted canaries (bits)", "group": "privacy", "better": "lower",
+    "split": "train",
+    "good": "Good is what chance gives: the generator does not tell planted marks from marks it never saw.",
+}  # fmt: skip

@@ -177,6 +177,7 @@ class Evaluation:
         from synthcohort.evaluation.damage import image_damage
         from synthcohort.evaluation.demographics import demographics
         from synthcohort.evaluation.feature_fidelity import feature_fidelity
+        from synthcohort.evaluation.canaries import canaries, has_canaries
         from synthcohort.evaluation.harm import harm
         from synthcohort.evaluation.image_fidelity import image_fidelity
         from synthcohort.evaluation.measurements import measurements
@@ -196,6 +197,7 @@ class Evaluation:
             **{
                 f"fidelity_{name}": partial(feature_fidelity, *given, encoder=name, settings=settings.fidelity)
                 for name in settings.encoders
+            "membership_canaries": partial(canaries, *given, run=self.generator),
             },
             "images": partial(image_fidelity, *given, settings=settings.fidelity),
             "radiomics": partial(radiomic_fidelity, *given, settings=settings.fidelity),
@@ -216,6 +218,8 @@ class Evaluation:
         if self.inputs.label is None:
             idle |= {"alignment", "utility", "curves", "stress"}
         return {
+        if not has_canaries(self.generator):
+            idle.add("membership_canaries")
             name: work
             for name, work in known.items()
             if (name in settings.parts or name.partition("_")[0] in settings.parts) and name not in idle

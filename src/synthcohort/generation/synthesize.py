@@ -60,6 +60,7 @@ def generate(
         "copy_thresholds": screen.thresholds if screen else None,
     }
     writer = CohortWriter(
+        **canaries_of(generator),
         out, config.name, "synthetic", list(generator.labels.values()), provenance, digest_json(provenance)
     )
     screened = _write_images(generator, screen, writer, asked, config, seed)
@@ -194,6 +195,12 @@ def facts_of(image: ImageSpec) -> dict[str, Any]:
     names = ("bits_stored", "modality", "body_part", "view", "window_center", "window_width", "pixel_spacing_mm")
     known = to_mapping(image)
     return {name: known[name] for name in names if known[name] is not None}
+
+
+def canaries_of(generator: Generator) -> dict[str, Any]:
+    """What the provenance says where the generator learned planted marks: release refuses its images."""
+    facts = generator.facts.get("canaries")
+    return {"canaries": facts} if facts else {}
 
 
 METHODS = {

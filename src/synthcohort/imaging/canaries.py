@@ -16,14 +16,15 @@ from synthcohort.core.seeds import rng
 from synthcohort.imaging.intensity import ValueRange
 
 PLANTED = 0  # number of the mark that is planted; candidates are numbered from 1
+LEAST_CANARIES = 8  # with fewer the audit decides nothing
 
 
 @dataclass(frozen=True)
 class CanaryConfig:
     """Which canaries a training plants. Together with the training images it says all there is to know of them."""
 
-    count: int = 0  # images that get a mark; 0 plants none
-    repeats: int = 1  # times that each stands in the training set
+    count: int = 0  # training images of each cohort that get a mark; 0 plants none
+    repeats: int = 1  # how many times as often as another image each is trained on
     strength: float = 0.1  # height of a bump as a share of the value range
     cells: int = 6  # bumps on each side
     seed: int = 0

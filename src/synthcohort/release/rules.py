@@ -42,6 +42,7 @@ EXPLAINED = {
     "provenance_recorded": "An image that cannot be traced to what drew it cannot be checked by anybody.",
     "origin_synthetic": "Only what a generator computed may leave by this way.",
     "not_derived_from_real": "An edited patient’s image is still that patient’s image.",
+    "no_canaries": "A model that was taught planted marks, to audit a way of training, may show them.",
     "screened": "Each image has to be compared with the training images before it is written.",
     "images_counted": "The evidence has to be about all images, not about some.",
     "files_intact": "What is released has to be what was evaluated, byte by byte.",
@@ -52,8 +53,8 @@ EXPLAINED = {
 
 # Facts about the data itself: no written reason makes them otherwise.
 NEVER_OVERRIDE = (
-    "evidence_of_this_cohort", "evidence_in_order", "origin_synthetic", "not_derived_from_real", "images_counted",
-    "files_intact", "names_plain", "license",
+    "evidence_of_this_cohort", "evidence_in_order", "origin_synthetic", "not_derived_from_real", "no_canaries",
+    "images_counted", "files_intact", "names_plain", "license",
 )  # fmt: skip
 
 
@@ -263,6 +264,8 @@ def cohort_rules(scores: Mapping[str, Any], synthetic: Cohort) -> list[Rule]:
     """The rules over the cohort itself. Reads every file of it once (digests)."""
     total = len(synthetic)
     real = sum(value is not False for value in synthetic.column("derived_from_real"))
+    made = (synthetic.info.get("provenance"), get(scores, "synthetic", "provenance"))
+    planted = any(_names_canaries(found) for found in made)
     screened = synthetic.info.get("screened") is True and get(scores, "synthetic", "screened") is True
     counted, found = get(scores, "synthetic", "images"), get(scores, "synthetic", "digest")
     damage = guarded(lambda: synthetic.verify())
@@ -284,6 +287,12 @@ def cohort_rules(scores: Mapping[str, Any], synthetic: Cohort) -> list[Rule]:
             "not_derived_from_real", "No image was made from a real one", real, real == 0,
             "No image was edited from a patient’s image.",
             f"{real} of {total} images were made from a patient’s image. They can’t be released.",
+        ),
+        rule(
+            "no_canaries", "The generator was not taught planted marks", planted, not planted,
+            "No canaries were planted in the training images.",
+            "Canaries were planted in the training images to audit the training: images of such a run can’t be "
+            "released. Train again without train.canaries.",
         ),
         rule(
             "screened", "Copies were screened out before writing", screened, screened,
@@ -313,6 +322,13 @@ def cohort_rules(scores: Mapping[str, Any], synthetic: Cohort) -> list[Rule]:
             f"long; {twice} occur twice.",
         ),
     ]  # fmt: skip
+
+
+def _names_canaries(provenance: Any) -> bool:
+    """Whether a provenance, or one put together of several, tells of canaries."""
+    if isinstance(provenance, Mapping):
+        return any((name == "canaries" and bool(value)) or _names_canaries(value) for name, value in provenance.items())
+    return isinstance(provenance, list) and any(map(_names_canaries, provenance))
 
 
 def signature_rule(problem: str | None, signer: str | None, must: bool) -> Rule:

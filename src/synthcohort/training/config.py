@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from synthcohort.core.config import require
+from synthcohort.imaging.canaries import LEAST_CANARIES, CanaryConfig
 from synthcohort.imaging.geometry import FITS, Fit
 from synthcohort.models.denoiser import NetworkConfig, Precision
 from synthcohort.models.transformer import TransformerConfig
@@ -60,6 +61,8 @@ class TrainConfig:
     watch_images       images drawn at each watch point and searched for copies of training images; 0 for none
     log_images         images between two lines of the log
     checkpoint_images  images between two checkpoints
+    canaries           training images that get a mark which occurs nowhere else, to audit what the model keeps of
+                       them; release refuses the images of such a run. count 0 plants none
     """
 
     images: int = 72_000
@@ -97,6 +100,7 @@ class TrainConfig:
     watch_images: int = 32
     log_images: int = 4_000
     checkpoint_images: int = 8_000
+    canaries: CanaryConfig = field(default_factory=CanaryConfig)
 
     @property
     def denoiser(self) -> NetworkConfig | TransformerConfig:
@@ -133,5 +137,11 @@ class TrainConfig:
             ("watch_images", self.watch_images >= 0, "0 or more"),
             ("log_images", self.log_images >= 1, "1 or more"),
             ("checkpoint_images", self.checkpoint_images >= 1, "1 or more"),
+            ("canaries", enough_canaries(self.canaries), f"count 0, or {LEAST_CANARIES} or more"),
         ]
         require("setting train.", self, checks)
+
+
+def enough_canaries(config: CanaryConfig) -> bool:
+    """Whether as many are planted as the audit needs, or none."""
+    return not config.count or config.count >= LEAST_CANARIES

@@ -15,13 +15,16 @@ import torch
 from torch import Tensor
 
 from synthcohort.core.cohort import Cohort
+from synthcohort.core.config import to_mapping
 from synthcohort.core.errors import ConfigError, InputError, Problem
 from synthcohort.core.files import atomic_path, digest_json, read_json, write_json
 from synthcohort.core.seeds import rng
+from synthcohort.imaging.canaries import CanaryConfig
 from synthcohort.imaging.geometry import Fit, placement
 from synthcohort.imaging.intensity import ValueRange, to_unit, value_range_of
 from synthcohort.models.checkpoint import ImageSpec
 from synthcohort.models.condition import Vocabulary
+from synthcohort.training.canaries import NONE, canary_weights, with_canaries
 from synthcohort.training.limits import new_array
 
 
@@ -190,22 +193,25 @@ def training_set(
     balance: float = 0.0,
     constants: Mapping[str, Any] | None = None,
     phrases: Phrases | None = None,
+    canaries: CanaryConfig = NONE,
 ) -> TrainingSet:
     """Brings the images of the views to the model's size, once, into `file`; an equal file there is used as it is.
 
-    `constants` are columns of the vocabulary that hold the same for all of them: their image type.
+    `constants` are columns of the vocabulary that hold the same for all of them: their image type. Canaries are marked
+    before their images are brought to size, as the audit marks them.
     """
     shape = (sum(map(len, views)), image.channels, image.rows, image.columns)
     if not shape[0]:
         return TrainingSet(np.zeros(shape, image.dtype), vocabulary.encode([]), image.value_range, phrases=phrases)
     # the fill of padding is the lowest value: black, or air
-    key = digest_json([[view.pixels_digest for view in views], [image.rows, image.columns, image.dtype], fit])
+    marks = [[view.image_ids for view in views], to_mapping(canaries)] if canaries.count else []
+    key = digest_json([[view.pixels_digest for view in views], [image.rows, image.columns, image.dtype], fit, *marks])
     marker = file.with_suffix(".json")
     if not (marker.exists() and read_json(marker) == {"key": key} and file.exists()):
         marker.unlink(missing_ok=True)
         with atomic_path(file) as temporary:
             pixels = new_array(temporary, image.dtype, shape)
-            sources = (view.image(i) for view in views for i in range(len(view)))
+            sources = (source for view in views for source in with_canaries(view, canaries))
             for n, source in enumerate(sources):
                 placed = placement(source.shape[:2], (image.rows, image.columns), fit, fill=image.low).apply(source)
                 pixels[n] = placed[None] if placed.ndim == 2 else np.moveaxis(placed, 2, 0)
@@ -213,7 +219,7 @@ def training_set(
             del pixels
         write_json(marker, {"key": key})
     conditions = vocabulary.encode(rows_of(views, vocabulary, constants))
-    weights = balanced_weights(conditions, vocabulary, balance)
+    weights = canary_weights(views, canaries, balanced_weights(conditions, vocabulary, balance))
     return TrainingSet(np.load(file, mmap_mode="r"), conditions, image.value_range, weights, phrases)
 
 

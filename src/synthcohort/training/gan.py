@@ -31,6 +31,7 @@ from synthcohort.models.memory import keep_freed_memory
 from synthcohort.pages.gan_training import render_gan_training
 from synthcohort.pages.grids import sheet
 from synthcohort.training.gan_config import GanConfig
+from synthcohort.training.canaries import asked_settings, canary_facts, check_hosts, say_canaries
 from synthcohort.training.gan_guards import (
     Alarm,
     Look,
@@ -87,7 +88,8 @@ def _train(cohorts: Sequence[Path], out: Path, config: GanConfig, seed: int, wor
     encoder, text = _text(config)
     vocabulary = vocabulary_of(types, config.data, text)
     asked = {
-        "gan": to_mapping(config),
+    check_hosts([kind.train for kind in types], config.canaries)
+        "gan": asked_settings(to_mapping(config)),
         "seed": seed,
         "cohorts": [view.digest for kind in types for view in kind.train],
     }
@@ -102,7 +104,8 @@ def _train(cohorts: Sequence[Path], out: Path, config: GanConfig, seed: int, wor
         if workers.main == turn:
             train, held_out = [kind.train for kind in types], [kind.validation for kind in types]
             folder = out / "data"
-            data = joint_set(folder / "train", train, images, vocabulary, config.data, encoder, config.label_balance)
+            balance, canaries = config.label_balance, config.canaries
+            data = joint_set(folder / "train", train, images, vocabulary, config.data, encoder, balance, canaries)
             validation = joint_set(folder / "validation", held_out, images, vocabulary, config.data, encoder)
         workers.agree(0)
     spec = GanSpec(config.preset, config.network, images, vocabulary, config.precision)
@@ -116,6 +119,7 @@ def _train(cohorts: Sequence[Path], out: Path, config: GanConfig, seed: int, wor
     watch = None
     if workers.main:
         _build_indexes(run, types)
+        say_canaries(run, train, config.canaries)
         watch = _watch(run, spec, data, validation, config, seed)
         watch.forget(state.course.step)
         if not (run.path / GOOD / "checkpoint.json").exists():
@@ -351,6 +355,7 @@ def _finish(
         "type_guess": type_guess(types, encoder) if encoder is not None and len(types) > 1 else None,
     }
     # model.json is written from what the spec says of itself
+        **canary_facts(run),
     save_model(run.path / "model", cast(ModelSpec, state.spec), state.average.state_dict(), facts)
     write_atomic(run.path / "samples.png", gan_sheet(GanGenerator(state.average, state.spec), state.seed))
     remove(run.path / "data")

@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from synthcohort.core.config import require
+from synthcohort.imaging.canaries import LEAST_CANARIES, CanaryConfig
 from synthcohort.imaging.geometry import FITS, Fit
 from synthcohort.models.denoiser import NetworkConfig, Precision
 from synthcohort.models.gan import GanNetworkConfig, Preset
-from synthcohort.training.config import WIDEST_AVERAGE, TrainConfig
+from synthcohort.training.config import WIDEST_AVERAGE, TrainConfig, enough_canaries
 
 MOST_AUGMENT = 0.8  # above it augmentation could be learned as if it were the images (Karras et al. 2020, appendix C)
 PIXELS, GAMMA = 64 * 64, 2.0  # the weight of the penalties at this size; it grows with pixels ** 1.5
@@ -79,6 +80,8 @@ class GanConfig:
     rollbacks          times that training may go back to its last good look, with gentler settings, before it stops
     log_images         images between two lines of the log
     checkpoint_images  images between two checkpoints
+    canaries           training images that get a mark which occurs nowhere else, to audit what the model keeps of
+                       them; release refuses the images of such a run. count 0 plants none
     """
 
     images: int = 200_000
@@ -112,6 +115,7 @@ class GanConfig:
     rollbacks: int = 3
     log_images: int = 4_000
     checkpoint_images: int = 16_000
+    canaries: CanaryConfig = field(default_factory=CanaryConfig)
 
     @property
     def recipe(self) -> Recipe:
@@ -153,7 +157,7 @@ class GanConfig:
             network=NetworkConfig(1, (4,), (0,), (0,), (), 8), batch=self.batch, label_dropout=self.label_dropout,
             column_dropout=self.column_dropout, text_dropout=self.text_dropout, label_balance=self.label_balance,
             type_balance=self.type_balance, flip=self.flip, augment=0.0, watch_images=self.watch_images,
-            validation_images=self.guard_images,
+            validation_images=self.guard_images, canaries=self.canaries,
         )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -188,5 +192,6 @@ class GanConfig:
             ("rollbacks", self.rollbacks >= 0, "0 or more"),
             ("log_images", self.log_images >= 1, "1 or more"),
             ("checkpoint_images", self.checkpoint_images >= 1, "1 or more"),
+            ("canaries", enough_canaries(self.canaries), f"count 0, or {LEAST_CANARIES} or more"),
         ]
         require("setting gan.", self, checks)

@@ -17,8 +17,10 @@ from torch import Tensor
 from synthcohort.core.cohort import Cohort, LabelColumn
 from synthcohort.core.errors import ConfigError, InputError, Problem
 from synthcohort.core.seeds import rng, seed_from
+from synthcohort.imaging.canaries import CanaryConfig
 from synthcohort.models.checkpoint import ImageSpec, LatentSpec
 from synthcohort.models.condition import IMAGE_TYPE, Condition, TextSpec, Vocabulary
+from synthcohort.training.canaries import NONE
 from synthcohort.training.config import TrainConfig
 from synthcohort.training.data import Phrases, TrainingSet, column, image_spec, rows_of, training_set, uniform
 
@@ -330,8 +332,12 @@ def joint_set(
     config: TrainConfig,
     encoder: "TextEncoder | None" = None,
     balance: float = 0.0,
+    canaries: CanaryConfig = NONE,
 ) -> JointSet:
-    """Prepares the views of each type below `folder`, which is reused when it holds the same already."""
+    """Prepares the views of each type below `folder`, which is reused when it holds the same already.
+
+    Of the settings, `label_balance` and `canaries` are for training images alone and hence given apart.
+    """
     phrases: list[Phrases | None] = [None] * len(views)
     table = None
     if encoder is not None:
@@ -339,7 +345,7 @@ def joint_set(
     sets = tuple(
         training_set(
             folder / f"{k:02d}.npy", own, spec, config.fit, vocabulary, balance,
-            {IMAGE_TYPE: spec.name}, phrases[k],
+            {IMAGE_TYPE: spec.name}, phrases[k], canaries,
         )
         for k, (own, spec) in enumerate(zip(views, specs, strict=True))
     )  # fmt: skip
