@@ -172,12 +172,12 @@ class Evaluation:
     def _parts(self) -> dict[str, Callable[[], dict[str, Any]]]:
         """The work of the parts that are asked for and can be done, in order."""
         from synthcohort.evaluation.attributes import attributes
+        from synthcohort.evaluation.canaries import canaries, has_canaries
         from synthcohort.evaluation.criteria import criteria
         from synthcohort.evaluation.curves import curves
         from synthcohort.evaluation.damage import image_damage
         from synthcohort.evaluation.demographics import demographics
         from synthcohort.evaluation.feature_fidelity import feature_fidelity
-        from synthcohort.evaluation.canaries import canaries, has_canaries
         from synthcohort.evaluation.harm import harm
         from synthcohort.evaluation.image_fidelity import image_fidelity
         from synthcohort.evaluation.measurements import measurements
@@ -192,12 +192,12 @@ class Evaluation:
         known: dict[str, Callable[[], dict[str, Any]]] = {
             "copies": self._copies,
             "membership": partial(membership, *given, settings=settings.membership, run=self.generator),
+            "membership_canaries": partial(canaries, *given, run=self.generator),
             "reidentification": partial(reidentification, *given, settings=settings.reidentification),
             "attributes": partial(attributes, *given, settings=settings.attributes),
             **{
                 f"fidelity_{name}": partial(feature_fidelity, *given, encoder=name, settings=settings.fidelity)
                 for name in settings.encoders
-            "membership_canaries": partial(canaries, *given, run=self.generator),
             },
             "images": partial(image_fidelity, *given, settings=settings.fidelity),
             "radiomics": partial(radiomic_fidelity, *given, settings=settings.fidelity),
@@ -213,13 +213,13 @@ class Evaluation:
             "stress": partial(stress, *given, settings=settings.stress),
         }
         idle = {"measurements"} if settings.measurements.function is None else set()
+        if not has_canaries(self.generator):
+            idle.add("membership_canaries")
         if not self.inputs.split_known:
             idle |= {"attributes", "reidentification"}
         if self.inputs.label is None:
             idle |= {"alignment", "utility", "curves", "stress"}
         return {
-        if not has_canaries(self.generator):
-            idle.add("membership_canaries")
             name: work
             for name, work in known.items()
             if (name in settings.parts or name.partition("_")[0] in settings.parts) and name not in idle

@@ -58,9 +58,9 @@ def generate(
         "count": len(asked.conditions),
         **asked.said,
         "copy_thresholds": screen.thresholds if screen else None,
+        **canaries_of(generator),
     }
     writer = CohortWriter(
-        **canaries_of(generator),
         out, config.name, "synthetic", list(generator.labels.values()), provenance, digest_json(provenance)
     )
     screened = _write_images(generator, screen, writer, asked, config, seed)
@@ -190,17 +190,17 @@ def _is_stored(chunk: Sequence[int], note: Path, done: set[str]) -> bool:
     return all(image_id(number) in done or image_id(number) in left_out for number in chunk)
 
 
+def canaries_of(generator: Generator) -> dict[str, Any]:
+    """What the provenance says where the generator learned planted marks: release refuses its images."""
+    facts = generator.facts.get("canaries")
+    return {"canaries": facts} if facts else {}
+
+
 def facts_of(image: ImageSpec) -> dict[str, Any]:
     """What was the same for all training images of a type and so holds for the synthetic ones."""
     names = ("bits_stored", "modality", "body_part", "view", "window_center", "window_width", "pixel_spacing_mm")
     known = to_mapping(image)
     return {name: known[name] for name in names if known[name] is not None}
-
-
-def canaries_of(generator: Generator) -> dict[str, Any]:
-    """What the provenance says where the generator learned planted marks: release refuses its images."""
-    facts = generator.facts.get("canaries")
-    return {"canaries": facts} if facts else {}
 
 
 METHODS = {

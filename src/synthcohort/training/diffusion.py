@@ -28,8 +28,8 @@ from synthcohort.models.condition import TextSpec
 from synthcohort.models.memory import keep_freed_memory
 from synthcohort.models.transfer import start_weights
 from synthcohort.pages.training import render_training
-from synthcohort.training.config import TrainConfig
 from synthcohort.training.canaries import asked_settings, canary_facts, check_hosts, say_canaries
+from synthcohort.training.config import TrainConfig
 from synthcohort.training.ema import TRACKED, stored_average
 from synthcohort.training.joint import (
     ImageType,
@@ -101,8 +101,8 @@ def _train(
     vocabulary = vocabulary_of(types, config, text)
     if space is not None:
         space.check(images)
-    # every error a setting or a cohort can cause has been raised by now: nothing half-made is left behind
     check_hosts([kind.train for kind in types], config.canaries)
+    # every error a setting or a cohort can cause has been raised by now: nothing half-made is left behind
     asked = _asked(types, config, seed, parent[2] if parent else None, latent)
     if workers.main:
         run = RunFolder.open(out, "diffusion", asked)
@@ -129,8 +129,8 @@ def _train(
         spec = replace(spec, sigma_data=parent[1].sigma_data)  # what its weights were trained with
         weights = start_weights(parent[0].state_dict(), parent[1], spec, seed_from("start", seed))
     if workers.main:
-        _prepare(run, types, images, space, pixels, encoder)
         say_canaries(run, views, config.canaries, parent[2]["facts"].get("canaries") if parent is not None else None)
+        _prepare(run, types, images, space, pixels, encoder)
     if "steps" not in run.info:
         steps = workers.agree(_steps(config, spec, data, seed, workers))
         if workers.main:
@@ -303,9 +303,9 @@ def _finish(
         "chosen": _chosen(points, point, watch, width, error, losses),
         "started_from": run.info["config"].get("start"),
         "type_guess": type_guess(types, encoder) if encoder is not None and len(types) > 1 else None,
+        **canary_facts(run),
     }
     save_model(run.path / "model", state.spec, state.average.state_dict(), facts)
-        **canary_facts(run),
     write_atomic(run.path / "samples.png", sample_sheet(state.average, state.spec, state.seed, 8, watch.autoencoder))
     remove(run.path / "data")
     run.update(done=True, images_seen=state.images_seen, average=state.config.average)

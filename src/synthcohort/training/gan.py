@@ -30,8 +30,8 @@ from synthcohort.models.gan_spec import KIND, GanSpec
 from synthcohort.models.memory import keep_freed_memory
 from synthcohort.pages.gan_training import render_gan_training
 from synthcohort.pages.grids import sheet
-from synthcohort.training.gan_config import GanConfig
 from synthcohort.training.canaries import asked_settings, canary_facts, check_hosts, say_canaries
+from synthcohort.training.gan_config import GanConfig
 from synthcohort.training.gan_guards import (
     Alarm,
     Look,
@@ -87,8 +87,8 @@ def _train(cohorts: Sequence[Path], out: Path, config: GanConfig, seed: int, wor
     images = _one_size(image_specs(types, config.data), config)
     encoder, text = _text(config)
     vocabulary = vocabulary_of(types, config.data, text)
-    asked = {
     check_hosts([kind.train for kind in types], config.canaries)
+    asked = {
         "gan": asked_settings(to_mapping(config)),
         "seed": seed,
         "cohorts": [view.digest for kind in types for view in kind.train],
@@ -118,8 +118,8 @@ def _train(cohorts: Sequence[Path], out: Path, config: GanConfig, seed: int, wor
     resumed = state.load(run.path / "checkpoint")
     watch = None
     if workers.main:
-        _build_indexes(run, types)
         say_canaries(run, train, config.canaries)
+        _build_indexes(run, types)
         watch = _watch(run, spec, data, validation, config, seed)
         watch.forget(state.course.step)
         if not (run.path / GOOD / "checkpoint.json").exists():
@@ -353,9 +353,9 @@ def _finish(
         },
         "stopped": alarm.reason if alarm else None,
         "type_guess": type_guess(types, encoder) if encoder is not None and len(types) > 1 else None,
+        **canary_facts(run),
     }
     # model.json is written from what the spec says of itself
-        **canary_facts(run),
     save_model(run.path / "model", cast(ModelSpec, state.spec), state.average.state_dict(), facts)
     write_atomic(run.path / "samples.png", gan_sheet(GanGenerator(state.average, state.spec), state.seed))
     remove(run.path / "data")
