@@ -1,6 +1,7 @@
 """A study file: one TOML with a section per stage; every stage's defaults stand in its own config module."""
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from synthcohort.core.config import at_least
 from synthcohort.core.errors import ConfigError, Problem
@@ -11,6 +12,8 @@ from synthcohort.release.config import ReleaseConfig
 from synthcohort.training.autoencoder_config import AutoencoderTraining
 from synthcohort.training.config import TrainConfig
 from synthcohort.training.gan_config import GanConfig
+
+Generator = Literal["diffusion", "gan", "auto"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Study:
     count: int = 1000  # synthetic images to draw
     balance: str | None = None  # label column drawn evenly; None keeps the real distribution
     policy: str = "open"  # thresholds and release rules: open, internal, or a TOML file
+    generator: Generator = "diffusion"  # diffusion, gan, or auto: what suits the data, the machine and the minutes
+    minutes: float = 20.0  # of training under auto; sizes and budgets of [train] and [gan] that are no defaults stay
     threads: int = 0  # processor threads; 0 means all cores. Bit-identical results need the same number.
 
     def __post_init__(self) -> None:
@@ -31,6 +36,10 @@ class Study:
             problems.append(Problem("setting study.count", str(self.count), "1 or more"))
         if self.threads < 0:
             problems.append(Problem("setting study.threads", str(self.threads), "0 (all cores) or more"))
+        if self.generator not in get_args(Generator):
+            problems.append(Problem("setting study.generator", repr(self.generator), ", ".join(get_args(Generator))))
+        if not self.minutes > 0:
+            problems.append(Problem("setting study.minutes", f"{self.minutes:g}", "more than 0"))
         if problems:
             raise ConfigError(*problems)
 
@@ -56,7 +65,7 @@ class StudyConfig:
     ingest: IngestConfig = field(default_factory=IngestConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     autoencoder: AutoencoderTraining = field(default_factory=AutoencoderTraining)  # of train --autoencoder alone
-    gan: GanConfig = field(default_factory=GanConfig)  # of train --gan alone
+    gan: GanConfig = field(default_factory=GanConfig)  # of train --gan, and of generator = gan or auto
     generate: GenerateConfig = field(default_factory=GenerateConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     release: ReleaseConfig = field(default_factory=ReleaseConfig)

@@ -22,11 +22,13 @@ from synthcohort.models.condition import TextSpec, Vocabulary
 from synthcohort.models.generator import BATCH, Generator
 from synthcohort.pipeline.config import StudyConfig
 from synthcohort.pipeline.run import limit_threads
+from synthcohort.training.auto import images_per_second
 from synthcohort.training.diffusion import TrainingState
 from synthcohort.training.latent_space import latent_space
 
 PACKAGED_IMAGES_PER_SECOND = 45.0  # per core, 224 px (docs/experiments); not timed here, since loading it takes longer
 SECONDS_PER_FILE = 0.002  # decoding and writing (docs/experiments)
+PER_GAN_IMAGE = 0.001  # seconds: one pass (docs/experiments)
 ASSUMED_SIZE = 128  # when images keep their own sizes
 TEXT_WIDTH, TEXT_LENGTH = 384, 64  # of the packaged text encoder
 FIXED_MEMORY_MIB = 400  # tables, plots and libraries beyond what the timed steps load
@@ -46,7 +48,8 @@ def forecast(study: StudyConfig, source: Path | None) -> dict[str, Any]:
         scan = time.monotonic() - began
     counts = {role: part["images"] for role, part in plan["roles"].items()}
     asked = study.ingest.size
-    rows, columns = _sides(study.train.size or asked or ASSUMED_SIZE)
+    own = study.gan.size if study.study.generator == "gan" else study.train.size
+    rows, columns = _sides(own or asked or ASSUMED_SIZE)
     images, drawn = sum(counts.values()), study.study.count
     channels = 3 if plan["bytes"] == images * rows * columns * 3 else 1
     train, draw, fit = _measure(study, (rows, columns), channels)
@@ -57,8 +60,8 @@ def forecast(study: StudyConfig, source: Path | None) -> dict[str, Any]:
         packaged = (counts.get("train", 0) + counts.get("test", 0) + drawn) / PACKAGED_IMAGES_PER_SECOND / cores
     stages = {
         "ingest": scan + images * SECONDS_PER_FILE,
-        "train": study.train.minutes * 60 if study.train.minutes else study.train.images * train,
-        "generate": drawn * draw,
+        "train": _train_seconds(study, train, (rows, columns), channels),
+        "generate": drawn * (PER_GAN_IMAGE if study.study.generator == "gan" else draw),
         "evaluate": fits * fit + packaged + 30,
         "release": 5 + drawn * 0.02,
     }
@@ -74,6 +77,19 @@ def forecast(study: StudyConfig, source: Path | None) -> dict[str, Any]:
         "disk_mib": round(2 * pixels_mib + drawn * rows * columns * channels * 6 / 2**20 + 200),
         "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024 + FIXED_MEMORY_MIB,
     }
+
+
+def _train_seconds(study: StudyConfig, per_image: float, size: tuple[int, int], channels: int) -> float:
+    """Of training: its minutes, or its images times the seconds of one, measured for diffusion and known for GANs."""
+    if study.study.generator == "auto":
+        return study.study.minutes * 60
+    config = study.gan if study.study.generator == "gan" else study.train
+    if config.minutes:
+        return config.minutes * 60
+    if study.study.generator == "gan":
+        rate = images_per_second("gan", size, channels, torch.get_num_threads(), torch.cuda.is_available())
+        return config.images / rate
+    return config.images * per_image
 
 
 def _fit_steps(config: EvaluateConfig) -> float:

@@ -66,7 +66,6 @@ def study_stages(study: StudyConfig, source: Path | None, out: Path, demo: bool)
     from synthcohort.ingest import ingest
     from synthcohort.pipeline.report import write_report
     from synthcohort.release import release
-    from synthcohort.training import train
 
     what, seed = study.study, study.study.seed
     read = replace(study.ingest, name=study.ingest.name or what.name)
@@ -89,7 +88,7 @@ def study_stages(study: StudyConfig, source: Path | None, out: Path, demo: bool)
 
     stages = [
         Stage("ingest", "cohort", lambda: ingest(hospital, out / "cohort", read, seed), resumable=False),
-        Stage("train", "run", lambda: train([out / "cohort"], out / "run", study.train, seed), resumable=True),
+        Stage("train", "run", lambda: train_generator(study, out / "cohort", out / "run"), resumable=True),
         Stage(
             "generate",
             "synthetic",
@@ -108,6 +107,35 @@ def study_stages(study: StudyConfig, source: Path | None, out: Path, demo: bool)
         Stage("report", "report.html", lambda: write_report(study, out), resumable=True),
     ]
     return [Stage("hospital", "hospital", admit, resumable=True), *stages] if demo else stages
+
+
+def train_generator(study: StudyConfig, cohort: Path, run: Path) -> dict[str, Any]:
+    """Trains the kind of generator that the study asks for."""
+    kind, seed = study.study.generator, study.study.seed
+    if kind == "gan":
+        from synthcohort.training.gan import train_gan
+
+        return train_gan([cohort], run, study.gan, seed)
+    if kind == "auto":
+        from synthcohort.training.auto_train import train_auto
+
+        given = set_budgets(study)
+        minutes = None if any(name.endswith(".minutes") for name in given) else study.study.minutes
+        return train_auto([cohort], run, study.train, study.gan, seed, minutes=minutes, given=given)
+    from synthcohort.training import train
+
+    return train([cohort], run, study.train, seed)
+
+
+def set_budgets(study: StudyConfig) -> set[str]:
+    """The sizes and budgets of training that are not the defaults: train.size, gan.images …"""
+    sections: dict[str, Any] = {"train": study.train, "gan": study.gan}
+    return {
+        f"{name}.{key}"
+        for name, own in sections.items()
+        for key in ("size", "images", "minutes")
+        if getattr(own, key) != getattr(type(own)(), key)
+    }
 
 
 def _run_stage(record: RunFolder, stage: Stage, out: Path, title: str) -> None:
