@@ -31,7 +31,10 @@ FEWEST = 100  # training images that anything can be learned from
 
 @dataclass(frozen=True)
 class Recommendation:
-    """An engine, the images' size (rows, columns) and the budget in images and minutes, with the reasons in words."""
+    """An engine, the images' size (rows, columns) and the budget in images and minutes, with the reasons in words.
+
+    capped   whether far fewer images are wanted than the minutes allow: then images are the budget, not minutes
+    """
 
     engine: Engine
     size: tuple[int, int]
@@ -39,6 +42,7 @@ class Recommendation:
     minutes: float
     reasons: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    capped: bool = False
 
 
 def choose(
@@ -86,7 +90,8 @@ def choose(
     if images < FEW:
         warnings.append(f"{images:,} training images are few: the copy screen will be needed, and may refuse")
     used = minutes * budget / affordable if affordable else minutes
-    return Recommendation(chosen, target, budget, round(used, 1), tuple(reasons), tuple(warnings))
+    capped = budget < affordable / 2
+    return Recommendation(chosen, target, budget, round(used, 1), tuple(reasons), tuple(warnings), capped)
 
 
 def _check(images: int, channels: int, size: tuple[int, int], minutes: float, cores: int) -> None:
@@ -159,6 +164,11 @@ def _rate(engine: Engine, channels: int, cores: int, cuda: bool) -> float:
     """Images of 64 x 64 pixels a second."""
     parallel = GPU if cuda else 1 + SECOND_CORE * (min(cores, MOST_CORES) - 1)
     return RATES[engine] * parallel * (1.0 if channels == 1 else 0.9)
+
+
+def images_per_second(engine: Engine, size: tuple[int, int], channels: int, cores: int, cuda: bool) -> float:
+    """The rough rate of training at a size (rows, columns)."""
+    return _rate(engine, channels, cores, cuda) * 64 * 64 / (size[0] * size[1])
 
 
 def _affordable(size: tuple[int, int], minutes: float, rate: float) -> int:
