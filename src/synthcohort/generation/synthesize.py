@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from synthcohort.core.code import code_identity
 from synthcohort.core.cohort_writer import CohortWriter
 from synthcohort.core.config import to_mapping
 from synthcohort.core.errors import InputError, Problem, Refused
@@ -23,6 +24,7 @@ from synthcohort.models.generator import BATCH, Generator, load_generator
 
 CHUNK = 4 * BATCH
 DEFAULT_COUNT = 1000
+TRAINING_FACTS = ("images_seen", "training_images", "steps", "seed", "cohorts")  # of model.json
 NOTES = "screened"  # folder of the unfinished cohort: one list of screened images per chunk
 
 
@@ -52,16 +54,20 @@ def generate(
     provenance = {
         "method": METHODS[generator.spec.kind],
         "model_digest": generator.digest,
-        "training": {k: generator.facts[k] for k in ("images_seen", "training_images", "steps", "seed", "cohorts")},
+        "training": {**{k: generator.facts[k] for k in TRAINING_FACTS}, "code": generator.facts.get("code")},
         "config": to_mapping(config),
         "seed": seed,
         "count": len(asked.conditions),
         **asked.said,
         "copy_thresholds": screen.thresholds if screen else None,
-        **canaries_of(generator),
     }
     writer = CohortWriter(
-        out, config.name, "synthetic", list(generator.labels.values()), provenance, digest_json(provenance)
+        out,
+        config.name,
+        "synthetic",
+        list(generator.labels.values()),
+        {**provenance, "code": code_identity()},
+        digest_json(provenance),  # what was begun under another version may be finished under this one
     )
     screened = _write_images(generator, screen, writer, asked, config, seed)
     missing = sum(not item["replaced"] for item in screened)
@@ -188,12 +194,6 @@ def _is_stored(chunk: Sequence[int], note: Path, done: set[str]) -> bool:
         return False
     left_out = {item["image_id"] for item in read_json(note) if not item["replaced"]}
     return all(image_id(number) in done or image_id(number) in left_out for number in chunk)
-
-
-def canaries_of(generator: Generator) -> dict[str, Any]:
-    """What the provenance says where the generator learned planted marks: release refuses its images."""
-    facts = generator.facts.get("canaries")
-    return {"canaries": facts} if facts else {}
 
 
 def facts_of(image: ImageSpec) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from synthcohort.core.code import code_identity
 from synthcohort.core.cohort import Cohort
 from synthcohort.core.config import to_mapping
 from synthcohort.core.errors import ArtifactError, Problem, Refused
@@ -19,7 +20,6 @@ from synthcohort.pages.pdf import check_pdf
 from synthcohort.pages.report import render_evidence
 from synthcohort.release import decision as decisions
 from synthcohort.release import manifest, provenance, site
-from synthcohort.release.code import code_identity
 from synthcohort.release.config import ReleaseConfig
 from synthcohort.release.decision import Decision, decide
 from synthcohort.release.documents import readme, write_documents

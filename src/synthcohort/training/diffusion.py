@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from synthcohort.core.code import code_identity
 from synthcohort.core.config import to_mapping
 from synthcohort.core.errors import Problem, TrainingError
 from synthcohort.core.files import check_writable, digest_json, remove, write_atomic
@@ -28,7 +29,6 @@ from synthcohort.models.condition import TextSpec
 from synthcohort.models.memory import keep_freed_memory
 from synthcohort.models.transfer import start_weights
 from synthcohort.pages.training import render_training
-from synthcohort.training.canaries import asked_settings, canary_facts, check_hosts, say_canaries
 from synthcohort.training.config import TrainConfig
 from synthcohort.training.ema import TRACKED, stored_average
 from synthcohort.training.joint import (
@@ -101,7 +101,6 @@ def _train(
     vocabulary = vocabulary_of(types, config, text)
     if space is not None:
         space.check(images)
-    check_hosts([kind.train for kind in types], config.canaries)
     # every error a setting or a cohort can cause has been raised by now: nothing half-made is left behind
     asked = _asked(types, config, seed, parent[2] if parent else None, latent)
     if workers.main:
@@ -114,8 +113,7 @@ def _train(
     for turn in (True, False):  # the first process prepares what the others then find
         if workers.main == turn:
             views = [kind.train for kind in types]
-            balance, canaries = config.label_balance, config.canaries
-            data = joint_set(out / "data" / "train", views, images, vocabulary, config, encoder, balance, canaries)
+            data = joint_set(out / "data" / "train", views, images, vocabulary, config, encoder, config.label_balance)
             watched = [kind.validation for kind in types]
             validation = joint_set(out / "data" / "validation", watched, images, vocabulary, config, encoder)
             pixels = validation
@@ -129,7 +127,6 @@ def _train(
         spec = replace(spec, sigma_data=parent[1].sigma_data)  # what its weights were trained with
         weights = start_weights(parent[0].state_dict(), parent[1], spec, seed_from("start", seed))
     if workers.main:
-        say_canaries(run, views, config.canaries, parent[2]["facts"].get("canaries") if parent is not None else None)
         _prepare(run, types, images, space, pixels, encoder)
     if "steps" not in run.info:
         steps = workers.agree(_steps(config, spec, data, seed, workers))
@@ -171,7 +168,7 @@ def _asked(
     latent: LatentSpec | None,
 ) -> dict[str, Any]:
     """What makes a run this run and no other; the average is chosen afterwards."""
-    settings = {name: value for name, value in asked_settings(to_mapping(config)).items() if name != "average"}
+    settings = {name: value for name, value in to_mapping(config).items() if name != "average"}
     settings["latent"] = latent.digest if latent else None  # which one it is, wherever it lies
     asked = {"train": settings, "seed": seed, "cohorts": [view.digest for kind in types for view in kind.train]}
     return asked | ({"start": digest_json(parent)} if parent else {})
@@ -300,10 +297,10 @@ def _finish(
         "training_images": sum(kind.count for kind in types),
         "label_counts": label_counts(types, state.spec.vocabulary),
         "cohorts": run.info["config"]["cohorts"],
+        "code": code_identity(),
         "chosen": _chosen(points, point, watch, width, error, losses),
         "started_from": run.info["config"].get("start"),
         "type_guess": type_guess(types, encoder) if encoder is not None and len(types) > 1 else None,
-        **canary_facts(run),
     }
     save_model(run.path / "model", state.spec, state.average.state_dict(), facts)
     write_atomic(run.path / "samples.png", sample_sheet(state.average, state.spec, state.seed, 8, watch.autoencoder))

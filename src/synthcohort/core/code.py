@@ -1,4 +1,4 @@
-"""Which code wrote a bundle: version, commit where it runs from a checkout, and a digest of the source either way."""
+"""Which code made a thing: version, commit where it runs from a checkout, and a digest of the source either way."""
 
 import functools
 import hashlib
