@@ -11,6 +11,7 @@ EXAMPLES = (
     "synthcohort evaluate --real cohort --synthetic synthetic --out evidence",
     "synthcohort evaluate --real cohort --synthetic synthetic --policy internal --out evidence",
     "synthcohort evaluate --real cohort --synthetic synthetic --run run --out evidence",
+    "synthcohort evaluate --real cohort --synthetic synthetic --study results/study.json --out evidence",
     "synthcohort evaluate --real train_images/ --holdout other_patients/ --synthetic generated.zip --out evidence",
 )
 
@@ -24,6 +25,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--holdout", type=Path, metavar="SOURCE", help=others)
     model = "the generator's run folder: attacks on membership then see its model too"
     parser.add_argument("--run", type=Path, metavar="RUN", help=model)
+    read = "study.json of a finished reader study of these cohorts: its figures become part of the evidence"
+    parser.add_argument("--study", type=Path, metavar="FILE", help=read)
     signed = "the owner's private key (synthcohort keys): signs scores.json, as the policies open and partner ask"
     parser.add_argument("--key", type=Path, metavar="FILE", help=signed)
     parser.add_argument("--policy", metavar="NAME|FILE", help="thresholds: open (default), internal, or a TOML file")
@@ -40,7 +43,9 @@ def call(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
     key = load_private(args.key) if args.key else None  # a key that can't be used is said before the work
     config = section(args, "evaluate")
     remove(signature_path(args.out / "scores.json"))
-    result = evaluate(args.real, args.synthetic, args.out, config, args.policy, args.seed, args.holdout, args.run)
+    result = evaluate(
+        args.real, args.synthetic, args.out, config, args.policy, args.seed, args.holdout, args.run, args.study
+    )
     if key is not None:
         sign_file(args.out / "scores.json", key)
     return result, 0

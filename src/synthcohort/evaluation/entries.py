@@ -13,7 +13,7 @@ def entry(
     name: str,
     *,
     title: str,
-    group: Literal["fidelity", "utility", "privacy", "alignment", "fairness", "stress"],
+    group: Literal["fidelity", "utility", "privacy", "alignment", "fairness", "stress", "readers"],
     score: Score,
     good: str,
     better: Literal["lower", "higher", "none"],

@@ -35,6 +35,7 @@ from synthcohort.evaluation.inputs import (
     patients,
     sample_images,
 )
+from synthcohort.evaluation.reader_study import add_study, read_study
 from synthcohort.evaluation.steps import Steps
 from synthcohort.metrics.intervals import Score
 
@@ -55,11 +56,12 @@ def make_scorecard(
     seed: int = 0,
     trained_on: tuple[str, ...] = ("train",),
     run: Path | None = None,
+    study: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluates and writes everything; returns {scores, verdict, failed, inconclusive}.
 
     `trained_on`: the roles of the real cohort that the generator may have learned from. `run`: the generator's run
-    folder, whose model is then attacked too.
+    folder, whose model is then attacked too. `study`: study.json of a reader study of these cohorts.
 
     Raises InputError for cohorts that can't be compared and ConfigError for a policy that can't be read.
     """
@@ -70,6 +72,7 @@ def make_scorecard(
     cache = out / "owner" / "cache"
     with lock(out):
         inputs = open_inputs(Path(real), Path(synthetic), config.label, cache, trained_on)
+        read = read_study(study, inputs.real, inputs.synthetic) if study else None
         if config.threads:
             import torch
 
@@ -82,6 +85,8 @@ def make_scorecard(
             "settings": {**asked, "notes": list(inputs.notes)},
             "test_uses": uses,
         }
+        if read is not None:
+            add_study(scores, read)
         write_artifact(out / "scores.json", FORMAT, VERSION, scores)
         scores = read_artifact(out / "scores.json", FORMAT, VERSION)
         write_pages(out, inputs, scores, rules)

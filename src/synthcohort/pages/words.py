@@ -116,6 +116,12 @@ GROUPS = (
         "drawn worse than the others, would lose from these images what the others gain.",
     ),
     Group(
+        "readers",
+        "Readers: what experts saw",
+        "Experts graded images without knowing that some are synthetic, or said which of them are. The figures are "
+        "means of all readers; where the same readers read real images too, these are the floor.",
+    ),
+    Group(
         "stress",
         "Stress: where do models that meet the images break?",
         "What a classifier learns when a rare class is filled with synthetic images only, and how far exposure, noise "

@@ -29,13 +29,14 @@ def evaluate(
     seed: int = 0,
     holdout: str | Path | None = None,
     run: str | Path | None = None,
+    study: str | Path | None = None,
 ) -> dict[str, Any]:
     """Evaluates any two sources: scores.json, report.html and the owner's folder in `out`.
 
     A source is a cohort folder, or whatever `ingest` reads. `holdout`: real images of patients whom the generator never
     saw; with it all images of `real` count as learned from. A plain real source without it and without a split column
-    leaves unknown what was learned from. `run`: the generator's run folder, whose model is then attacked too. Returns
-    {scores, verdict, failed, inconclusive}. Raises InputError for sources that can't be read or compared.
+    leaves unknown what was learned from. `run`: the generator's run folder, whose model is then attacked too.
+    `study`: study.json of a reader study. Returns {scores, verdict, failed, inconclusive}. Raises InputError for sources that can't be read or compared.
     """
     from synthcohort.evaluation import evaluate as compare
 
@@ -53,7 +54,8 @@ def evaluate(
         trained_on = ROLES
     synthetic_cohort = _read(synthetic, scratch, "synthetic", seed)
     folder = Path(run) if run else None
-    return compare(real_cohort.path, synthetic_cohort.path, out, config, policy, seed, trained_on, folder)
+    read = Path(study) if study else None
+    return compare(real_cohort.path, synthetic_cohort.path, out, config, policy, seed, trained_on, folder, read)
 
 
 def _is_cohort(source: Path) -> bool:

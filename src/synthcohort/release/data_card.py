@@ -3,6 +3,7 @@
 from synthcohort.pages.document import Document, Item, Section
 from synthcohort.release.facts import Facts, known
 from synthcohort.release.figures import family_item
+from synthcohort.release.readers import reader_items
 
 
 def data_card(facts: Facts) -> Document:
@@ -19,6 +20,7 @@ def data_card(facts: Facts) -> Document:
             ), "The synthetic images were learned from real ones, which are not in this bundle."),
             Section("How the images were made", tuple(_making(facts))),
             Section("Labels", tuple(_labels(facts))),
+            Section("What experts saw", tuple(reader_items(facts.scores))),
             Section("Uses", (
                 facts.ask("intended_use"), facts.ask("not_intended_for"),
                 Item("What must nobody use them for, whatever else is said?",

@@ -4,6 +4,7 @@ from synthcohort.pages.document import Document, Item, Section
 from synthcohort.pages.report import FIXED_LIMITS, flatten
 from synthcohort.release.facts import Facts, known
 from synthcohort.release.figures import family_item, figure_items, select
+from synthcohort.release.readers import GROUP, reader_items
 
 
 def model_card(facts: Facts) -> Document:
@@ -34,6 +35,7 @@ def model_card(facts: Facts) -> Document:
             )),
             Section("How well does it do?", tuple(_results(facts)), "Each figure with its interval, and what real "
                     "images reach. All of them stand in report.html."),
+            Section("What experts saw", tuple(reader_items(facts.scores))),
             Section("Groups of patients", (
                 family_item(facts.scores, "subgroups", "Are all groups served equally?"), facts.ask("known_bias"),
             )),
@@ -50,7 +52,7 @@ def model_card(facts: Facts) -> Document:
 
 
 def _results(facts: Facts) -> list[Item]:
-    whole = select(facts.scores, lambda item: item.get("subset") is None)
+    whole = select(facts.scores, lambda item: item.get("subset") is None and item.get("group") != GROUP)
     order = {"utility": 0, "alignment": 1, "fidelity": 2, "privacy": 3}
     ranked = sorted(whole, key=lambda item: order.get(str(item.get("group")), 4))
     return figure_items(ranked, 16) or [Item("Results", "Nobody measured anything.", "none")]

@@ -13,6 +13,7 @@ from synthcohort.release.decision import Decision
 from synthcohort.release.figures import family_item, figure_items, select
 from synthcohort.release.provenance import link
 from synthcohort.release.questions import answered
+from synthcohort.release.readers import reader_items, reader_scores
 from synthcohort.release.rules import get
 
 FORMAT, VERSION = "scorecard", 2
@@ -64,7 +65,7 @@ def _measured(name: str, scores: Mapping[str, Any]) -> dict[str, Any]:
     family = FAMILY_OF.get(name)
     if family is None:
         found = select(scores, lambda item: item.get("group") == "fidelity" and item.get("family") != "coverage")
-        return _with_scores(found, "no fidelity score was computed")
+        return _with_scores([*reader_scores(scores), *found], "no fidelity score was computed")
     found = select(scores, lambda item: item.get("family") == family)
     figures = get(scores, "families", family, "figures")
     card = _with_scores(found, str(get(scores, "families", family, "reason") or "not measured"))
@@ -127,7 +128,9 @@ def _compliance(decision: Decision, exported: Mapping[str, int]) -> dict[str, An
 def _comprehension(scores: Mapping[str, Any], decision: Decision, provenance: Mapping[str, Any]) -> dict[str, Any]:
     keys = comprehension(scores, decision, provenance)
     given = sum(value is not None for value in keys.values())
-    return {"status": "evaluated", "figures": {"answered": given, "of": len(keys), "keys": keys}}
+    read = get(scores, "figures", "reader_study")
+    study = {"reader_study": read} if isinstance(read, Mapping) else {}
+    return {"status": "evaluated", "figures": {"answered": given, "of": len(keys), "keys": keys, **study}}
 
 
 def comprehension(scores: Mapping[str, Any], decision: Decision, provenance: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,6 +191,7 @@ def _items(criterion: Mapping[str, Any], scores: Mapping[str, Any]) -> list[Item
         items += _compliance_items(figures)
     if name == "comprehension":
         items += [_key_item(key, value) for key, value in figures["keys"].items()]
+        items += reader_items(scores)[:1]
     if not items:
         items.append(Item("Result", f"Not evaluated: {criterion.get('reason')}.", "none"))
     return items

@@ -4,6 +4,7 @@ from synthcohort.pages.document import Document, Item, Section
 from synthcohort.release.facts import Facts
 from synthcohort.release.figures import family_item
 from synthcohort.release.questions import answered
+from synthcohort.release.readers import reader_items
 
 CHECKS = (
     ("copies", "Is an image a copy of a patient’s?"),
@@ -37,6 +38,7 @@ def summary(facts: Facts) -> Document:
                 facts.ask("intended_use"), facts.ask("not_intended_for"),
             )),
             Section("What was found", tuple(family_item(facts.scores, name, text) for name, text in CHECKS)),
+            Section("What experts saw", tuple(reader_items(facts.scores)[:4])),
             Section("Approval and trust", (
                 facts.ask("ethics_approval"), facts.ask("consent"), facts.ask("contact"),
                 Item("Open questions in all documents", f"{open_ones} wait for a person.", "evidence",
