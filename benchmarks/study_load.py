@@ -35,18 +35,20 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 class Server:
-    """The command line's own server, which can be killed."""
+    """The command line's own server, which can be killed; what it says goes to `log`."""
 
-    def __init__(self, study: Path, database: str | None):
+    def __init__(self, study: Path, database: str | None, log: Path | None = None):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self._command = [sys.executable, "-m", "synthcohort", "study", "serve", str(study), "--port", str(self.port)]
         self._command += ["--database", database] if database else []
+        self._log = log
         self.start()
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        with open(self._log or "/dev/null", "ab") as log:
+            self._process = subprocess.Popen(self._command, stderr=log, stdout=log)
         for _ in range(1200):
             try:
                 socket.create_connection(("127.0.0.1", self.port), 0.2).close()

@@ -1,6 +1,9 @@
 """What is tried against a study, and refused."""
 
+from urllib.parse import quote
+
 import pytest
+from starlette.testclient import TestClient
 
 from synthcohort.study import reading
 from synthcohort.study.access import Limits, invitation, replace_link, who_is_invited
@@ -34,6 +37,78 @@ def test_without_a_session_there_is_nothing(served, path, cookie):
     client = served.browser()
     headers = {} if cookie is None else {"cookie": f"reading_session={cookie}"}
     assert client.get(path, headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize("odd", ["é", "\x00", "a\x00b", "\ufffd", "😀" * 20, "%", "x" * 250])
+def test_tokens_of_any_kind_are_only_unknown(served, tools, at_work, odd):
+    client, page, _ = at_work
+    token = quote(odd, safe="")
+    assert client.get(f"/join/{token}").status_code in (404, 414)
+    assert client.get(f"/image/{token}/a").status_code in (404, 414)
+    assert client.get(f"/feedback/{token}").status_code in (404, 414)
+    done = tools.press(client, page, f"/answer/{token}", answer=odd, confidence=odd, revision=odd)
+    assert done.status_code in (404, 414)
+    owner = served.browser("owner")
+    assert tools.press(owner, owner.get("/overview").text, "/overview/link", person=odd).status_code == 404
+
+
+def test_a_request_sent_again_changes_nothing(served, tools, at_work):
+    """A whole request, cookie and token included, as somebody would send it who saw it once."""
+    client, page, _ = at_work
+    item, cookie = tools.item_on(page), client.cookies["reading_session"]
+    seen = {"csrf": tools.csrf(page), "answer": "1", "confidence": "1", "revision": "0"}
+
+    def again(**changes):
+        browser = served.browser()
+        return browser.post(
+            f"/answer/{item}", data=seen | changes, headers={"cookie": f"reading_session={cookie}"},
+            follow_redirects=False,
+        ).status_code  # fmt: skip
+
+    assert client.post(f"/answer/{item}", data=seen).status_code == 200
+    assert again() == 303
+    assert again(answer="2") == 409
+    assert [row["revision"] for row in reading.answers_of(served.store, item)] == [0]
+    tools.press(client, client.get("/").text, "/leave")
+    assert again() == 401
+    assert len(reading.answers_of(served.store, item)) == 1
+
+
+def test_a_session_is_never_one_that_somebody_chose(served, tools):
+    client = served.browser()
+    client.cookies.set("reading_session", "chosen-by-somebody-else")
+    client.post(f"/join/{invitation(served.secret, 'anna-code', 0)}", headers=tools.form, content="")
+    given = [cookie.value for cookie in client.cookies.jar if cookie.name == "reading_session"]
+    assert any(len(value) >= 43 and value != "chosen-by-somebody-else" for value in given)
+    stranger = served.browser()
+    chosen = {"cookie": "reading_session=chosen-by-somebody-else"}
+    assert stranger.get("/", headers=chosen).status_code == 401
+
+
+def test_other_verbs_are_refused_with_the_ones_that_may_be_used(served, at_work):
+    client, _, _ = at_work
+    for verb in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
+        refused = client.request(verb, "/step")
+        assert refused.status_code == 405
+        assert refused.headers["allow"] == "POST"
+
+
+def test_what_breaks_is_said_in_words_and_shows_nothing(served, at_work):
+    client, _, _ = at_work
+    for file in (served.folder / "images").iterdir():
+        file.unlink()
+    quiet = TestClient(served.app, base_url="http://localhost", raise_server_exceptions=False)
+    quiet.cookies = client.cookies
+    broken = quiet.get(f"/image/{item_of(client)}/a")
+    quiet.close()
+    assert broken.status_code == 500
+    assert "may not have been saved" in broken.text
+    assert str(served.folder) not in broken.text
+    assert broken.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def item_of(client) -> str:
+    return client.get("/").text.partition('data-image="/image/')[2].partition("/")[0]
 
 
 def test_a_session_ends_by_leaving_and_by_time(served, tools):

@@ -45,9 +45,9 @@ def invitation(secret: str, person: str, generation: int) -> str:
 
 def who_is_invited(store: Store, secret: str, token: str) -> tuple[str, Role] | None:
     """Name and role of the person whose link this is. Every person is compared, so that time tells nothing."""
-    found = None
+    found, given = None, token.encode(errors="replace")
     for row in store.rows("SELECT person, role, generation FROM people"):
-        if hmac.compare_digest(invitation(secret, row["person"], row["generation"]), token):
+        if hmac.compare_digest(invitation(secret, row["person"], row["generation"]).encode(), given):
             found = row["person"], row["role"]
     return found
 

@@ -62,7 +62,7 @@ class Guard:
 
     def _refusal(self, scope: MutableMapping[str, Any]) -> tuple[int, str] | None:
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > MOST_BODY:
+        if not length.isdigit() or len(length) > 9 or int(length) > MOST_BODY:
             return 413, "The request is too large."
         if len(scope["raw_path"] or b"") > MOST_PATH or len(scope["query_string"]) > MOST_PATH:
             return 414, "The address is too long."

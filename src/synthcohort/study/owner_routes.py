@@ -45,8 +45,8 @@ def overview(request: Request, person: Asking) -> Response:
 def new_link(request: Request, posted: Posting) -> Response:
     study, (person, form) = study_of(request), posted
     _only_owner(person)
-    known = study.store.one("SELECT role FROM people WHERE person = ?", form.get("person", ""))
-    if known is None or known["role"] == "owner":
+    others = study.store.rows("SELECT person FROM people WHERE role <> ?", "owner")
+    if form.get("person") not in {row["person"] for row in others}:
         raise HTTPException(404)
     replace_link(study.store, form["person"], study.clock(), person.name)
     return RedirectResponse("/overview", 303)

@@ -52,7 +52,7 @@ def feedback(request: Request, item: str, person: Asking) -> Response:
     study = study_of(request)
     _only_learner(person)
     found = reading.item_of(study.store, person.name, item)
-    given = reading.answers_of(study.store, item)
+    given = reading.answers_of(study.store, item) if found is not None else []
     if found is None or not given:
         raise HTTPException(404)
     truth = reading.truth_of(study.store, study.phases[found["phase"]], found)

@@ -107,7 +107,9 @@ def open_items(store: Store, person: str, phase: int, count: int) -> list[dict[s
 
 
 def item_of(store: Store, person: str, item: str) -> dict[str, Any] | None:
-    """An item, if it is this person's."""
+    """An item, if it is this person's; what can't be one is not looked for."""
+    if not (item.isascii() and item.isalnum()):
+        return None
     return store.one("SELECT * FROM items WHERE item = ? AND person = ?", item, person)
 
 

@@ -171,17 +171,24 @@ def _add_errors(app: FastAPI) -> None:
         405: ("Nothing here", "There is no such page, or it is not yours."),
         413: ("Too large", "The request is too large."),
         415: ("This did not work", "The request was not understood."),
+        500: ("This did not work", "Your last answer may not have been saved. Go back and save it again."),
     }
 
     @app.exception_handler(AnyHTTPException)
     async def refused(request: Request, error: AnyHTTPException) -> Response:
         heading, text = said.get(error.status_code, said[400])
         page = message_page(study_of(request).title, heading, [text], link=("/", "To the start"))
-        return HTMLResponse(page, error.status_code)
+        return HTMLResponse(page, error.status_code, headers=error.headers)
 
     @app.exception_handler(TooLarge)
     async def large(request: Request, error: TooLarge) -> Response:
         return HTMLResponse(message_page(study_of(request).title, *_words(said[413])), 413)
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> Response:
+        """A full disk, a database that is away: said in words, and with its traceback in the server's own log."""
+        page = message_page(study_of(request).title, *_words(said[500]), link=("/", "To the start"))
+        return HTMLResponse(page, 500)
 
     from fastapi.exceptions import RequestValidationError
 

@@ -106,7 +106,7 @@ class Store:
 
     def rows(self, sql: str, *values: Any) -> list[Row]:
         """Rows of a query with `?` for values."""
-        return [dict(row) for row in self._connection().execute(self._said(sql), values).fetchall()]
+        return [dict(row) for row in self._begun(self._said(sql), values).fetchall()]
 
     def one(self, sql: str, *values: Any) -> Row | None:
         found = self.rows(sql, *values)
@@ -115,8 +115,8 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator["Writing"]:
         """One transaction: all of it is on disk afterwards, or nothing. Raises Taken where a key was there already."""
+        self._begun("BEGIN" if self.postgres else "BEGIN IMMEDIATE", ())
         connection = self._connection()
-        connection.execute("BEGIN" if self.postgres else "BEGIN IMMEDIATE")
         try:
             yield Writing(self, connection)
             connection.execute("COMMIT")
@@ -126,6 +126,16 @@ class Store:
             if _is_taken(error):
                 raise Taken from None
             raise
+
+    def _begun(self, sql: str, values: tuple[Any, ...]) -> Any:
+        """Runs a statement with which nothing was done yet: a connection that was cut is made anew, once."""
+        connection = self._connection()
+        try:
+            return connection.execute(sql, values)
+        except Exception:
+            if not (self.postgres and connection.closed):
+                raise
+        return self._connection().execute(sql, values)
 
     def _said(self, sql: str) -> str:
         return sql.replace("?", "%s") if self.postgres else sql
