@@ -60,6 +60,7 @@ def generate(
         "count": len(asked.conditions),
         **asked.said,
         "copy_thresholds": screen.thresholds if screen else None,
+        **canaries_of(generator),
     }
     writer = CohortWriter(
         out,
@@ -194,6 +195,12 @@ def _is_stored(chunk: Sequence[int], note: Path, done: set[str]) -> bool:
         return False
     left_out = {item["image_id"] for item in read_json(note) if not item["replaced"]}
     return all(image_id(number) in done or image_id(number) in left_out for number in chunk)
+
+
+def canaries_of(generator: Generator) -> dict[str, Any]:
+    """What the provenance says where the generator learned planted marks: release refuses its images."""
+    facts = generator.facts.get("canaries")
+    return {"canaries": facts} if facts else {}
 
 
 def facts_of(image: ImageSpec) -> dict[str, Any]:

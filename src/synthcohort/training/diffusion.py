@@ -29,6 +29,7 @@ from synthcohort.models.condition import TextSpec
 from synthcohort.models.memory import keep_freed_memory
 from synthcohort.models.transfer import start_weights
 from synthcohort.pages.training import render_training
+from synthcohort.training.canaries import asked_settings, canary_facts, check_hosts, say_canaries
 from synthcohort.training.config import TrainConfig
 from synthcohort.training.ema import TRACKED, stored_average
 from synthcohort.training.joint import (
@@ -101,6 +102,7 @@ def _train(
     vocabulary = vocabulary_of(types, config, text)
     if space is not None:
         space.check(images)
+    check_hosts([kind.train for kind in types], config.canaries)
     # every error a setting or a cohort can cause has been raised by now: nothing half-made is left behind
     asked = _asked(types, config, seed, parent[2] if parent else None, latent)
     if workers.main:
@@ -113,7 +115,8 @@ def _train(
     for turn in (True, False):  # the first process prepares what the others then find
         if workers.main == turn:
             views = [kind.train for kind in types]
-            data = joint_set(out / "data" / "train", views, images, vocabulary, config, encoder, config.label_balance)
+            balance, canaries = config.label_balance, config.canaries
+            data = joint_set(out / "data" / "train", views, images, vocabulary, config, encoder, balance, canaries)
             watched = [kind.validation for kind in types]
             validation = joint_set(out / "data" / "validation", watched, images, vocabulary, config, encoder)
             pixels = validation
@@ -127,6 +130,7 @@ def _train(
         spec = replace(spec, sigma_data=parent[1].sigma_data)  # what its weights were trained with
         weights = start_weights(parent[0].state_dict(), parent[1], spec, seed_from("start", seed))
     if workers.main:
+        say_canaries(run, views, config.canaries, parent[2]["facts"].get("canaries") if parent is not None else None)
         _prepare(run, types, images, space, pixels, encoder)
     if "steps" not in run.info:
         steps = workers.agree(_steps(config, spec, data, seed, workers))
@@ -168,7 +172,7 @@ def _asked(
     latent: LatentSpec | None,
 ) -> dict[str, Any]:
     """What makes a run this run and no other; the average is chosen afterwards."""
-    settings = {name: value for name, value in to_mapping(config).items() if name != "average"}
+    settings = {name: value for name, value in asked_settings(to_mapping(config)).items() if name != "average"}
     settings["latent"] = latent.digest if latent else None  # which one it is, wherever it lies
     asked = {"train": settings, "seed": seed, "cohorts": [view.digest for kind in types for view in kind.train]}
     return asked | ({"start": digest_json(parent)} if parent else {})
@@ -301,6 +305,7 @@ def _finish(
         "chosen": _chosen(points, point, watch, width, error, losses),
         "started_from": run.info["config"].get("start"),
         "type_guess": type_guess(types, encoder) if encoder is not None and len(types) > 1 else None,
+        **canary_facts(run),
     }
     save_model(run.path / "model", state.spec, state.average.state_dict(), facts)
     write_atomic(run.path / "samples.png", sample_sheet(state.average, state.spec, state.seed, 8, watch.autoencoder))
