@@ -187,8 +187,8 @@ def picked(bench: Bench, way: str) -> tuple[str, dict[str, dict[str, Any]]]:
         return best(*(Setting("dpmpp_2m", steps, guidance) for steps in OUR_STEPS)).name, tried
     guidance = best(*(Setting("dpmpp", 20, g) for g in GUIDANCE)).guidance
     chosen = best(*(Setting(sampler, steps, guidance) for sampler, steps in STANDARD.items()))
-    best(*(Setting(chosen.sampler, steps, guidance) for steps in PEER_STEPS if steps <= bench.args.most_steps))
-    return chosen.name, tried
+    steps = [n for n in PEER_STEPS if n <= bench.args.most_steps]
+    return best(chosen, *(Setting(chosen.sampler, n, guidance) for n in steps)).name, tried
 
 
 def everything(bench: Bench) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def main() -> int:
     args = arguments.parse_args()
     config, sampling = TrainConfig(), SamplingConfig()
     spec = ModelSpec(
-        config.network, ImageSpec(args.size, args.size, 1, "uint8", 0, 255), Vocabulary(), 0.5, config.precision
+        config.network, (ImageSpec(args.size, args.size, 1, "uint8", 0, 255),), Vocabulary(), 0.5, config.precision
     )
     state = TrainingState(spec, config, 0, 1000)
     batch = torch.rand(config.batch, 1, args.size, args.size) * 2 - 1

@@ -14,11 +14,14 @@ from safetensors import SafetensorError
 from synthcohort.core.errors import ConfigError, TrainingError
 from synthcohort.core.run import RunFolder
 from synthcohort.models import checkpoint
+from synthcohort.models.autoencoder import AutoencoderConfig
 from synthcohort.models.checkpoint import load_checkpoint, load_tensors
 from synthcohort.models.generator import load_generator
 from synthcohort.models.transformer import TransformerConfig
 from synthcohort.training import diffusion as loop
 from synthcohort.training import train
+from synthcohort.training.autoencoder import train_autoencoder
+from synthcohort.training.autoencoder_config import AutoencoderTraining
 from synthcohort.training.config import TrainConfig
 
 
@@ -71,34 +74,52 @@ import sys
 from pathlib import Path
 from synthcohort.core.config import build
 from synthcohort.training import train
+from synthcohort.training.autoencoder import train_autoencoder
+from synthcohort.training.autoencoder_config import AutoencoderTraining
 from synthcohort.training.config import TrainConfig
 network = dict(
     channels=(8, 16), encoder_blocks=(1, 1), decoder_blocks=(1, 1), attention_levels=(1,), embedding_width=16)
 config = build(TrainConfig, dict(images=48, size=16, network=network, batch=8, validation_images=0, watch_images=0,
-    log_images=16, checkpoint_images=24, precision="float32"))
+    log_images=16, checkpoint_images=24, precision="float32", latent=Path(sys.argv[3]) if sys.argv[3:] else None))
 train([Path(sys.argv[1])], Path(sys.argv[2]), config, seed=0)
 """
 
 
-def test_two_processes_train_as_one(cohort_path: Path, quick: TrainConfig, tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(PROGRAM)
+def on_two_processes(program: Path, *given: Path) -> None:
+    program.write_text(PROGRAM)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
-    for name in ("two", "again"):
-        command = [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-            str(tmp_path / "program.py"), str(cohort_path), str(tmp_path / name),
-        ]  # fmt: skip
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
-        assert done.returncode == 0, done.stderr[-20_000:]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(program)]
+    done = subprocess.run(
+        [*command, *map(str, given)], env=environment, capture_output=True, text=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, done.stderr[-20_000:]
+
+
+def on_one_thread(cohort: Path, out: Path, config: TrainConfig) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        train([cohort_path], tmp_path / "one", quick, seed=0)
+        train([cohort], out, config, seed=0)
     finally:
         torch.set_num_threads(threads)
+
+
+def test_two_processes_train_as_one(cohort_path: Path, quick: TrainConfig, tmp_path: Path) -> None:
+    for name in ("two", "again"):
+        on_two_processes(tmp_path / "program.py", cohort_path, tmp_path / name)
+    on_one_thread(cohort_path, tmp_path / "one", quick)
     one, two, again = (weights(tmp_path / name) for name in ("one", "two", "again"))
     assert all(torch.equal(two[name], again[name]) for name in two)
     assert furthest(one, two) < 1e-3
+
+
+def test_two_processes_train_as_one_on_latents(cohort_path: Path, quick: TrainConfig, tmp_path: Path) -> None:
+    space = AutoencoderConfig(patch=2, channels=(8,), encoder_blocks=(1,), decoder_blocks=(1,), latent_channels=4)
+    settings = AutoencoderTraining(images=32, size=16, network=space, batch=8, crop=8, report_images=4)
+    train_autoencoder([cohort_path], tmp_path / "space", settings, seed=1)
+    on_two_processes(tmp_path / "program.py", cohort_path, tmp_path / "two", tmp_path / "space")
+    on_one_thread(cohort_path, tmp_path / "one", dataclasses.replace(quick, latent=tmp_path / "space"))
+    assert furthest(weights(tmp_path / "one"), weights(tmp_path / "two")) < 1e-3
 
 
 def test_tuning_starts_from_what_the_other_run_knows(

@@ -1,5 +1,6 @@
 """Files that are whole or absent: atomic writes, canonical JSON, digests, locks, versioned artefacts."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from synthcohort.core.errors import ArtifactError, InputError, Problem
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # what a disk without room, or a user beyond the allowance, answers
 
 
 def _sync_folder(folder: Path) -> None:

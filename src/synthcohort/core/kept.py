@@ -1,13 +1,16 @@
 """What took long to compute, kept in files: each is whole, or absent or damaged and made anew."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from synthcohort.core.errors import ArtifactError
-from synthcohort.core.files import atomic_path, remove
+from synthcohort.core.files import FULL, atomic_path, remove
 from synthcohort.core.progress import progress
 
 T = TypeVar("T")
@@ -81,3 +84,21 @@ def array_in_chunks(
     write_array(path, result)
     remove(folder)
     return result
+
+
+def new_array(file: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap:
+    """A new .npy file, mapped for writing, whose space on the disk is taken at once.
+
+    Without that the file has holes, and a disk that is full when one of them is filled kills the process (SIGBUS).
+    Raises OSError with ENOSPC when there is not room for all of it.
+    """
+    array = np.lib.format.open_memmap(file, mode="w+", dtype=np.dtype(dtype), shape=shape)
+    if hasattr(os, "posix_fallocate"):  # macOS has none
+        with open(file, "r+b") as handle:
+            try:
+                os.posix_fallocate(handle.fileno(), 0, array.offset + array.nbytes)
+            except OSError as error:
+                if error.errno in (*FULL, errno.EFBIG):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
+                # a file system that can't set space aside is written to as it is
+    return array

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from synthcohort.core.errors import ConfigError, InputError, Problem
-from synthcohort.core.files import lock
+from synthcohort.core.files import FULL, lock
 from synthcohort.core.progress import progress
 from synthcohort.formats import Unreadable
 from synthcohort.ingest import inbox
@@ -197,7 +197,7 @@ class _Arriving:
             self._stack.close()
 
     def _fail(self, error: OSError) -> None:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        full = error.errno in (*FULL, errno.EFBIG)
         self.problem = self.problem or ("no space left on the disk" if full else "cannot be written")
 
 
@@ -242,7 +242,7 @@ class _Desk:
         try:
             status, reason = self._store(event, file)
         except Exception as error:  # whatever is wrong with one image, the sender gets an answer and may go on
-            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+            full = isinstance(error, OSError) and error.errno in FULL
             status, reason = (NO_SPACE, "no space left on the disk") if full else (NOT_UNDERSTOOD, type(error).__name__)
         finally:
             if file is not None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from synthcohort.core.cohort import Cohort
 from synthcohort.core.errors import ArtifactError, Problem
 from synthcohort.core.files import atomic_path, read_artifact, write_artifact
+from synthcohort.core.kept import new_array
 from synthcohort.core.progress import progress
 from synthcohort.core.seeds import rng
 from synthcohort.learning.copy_features import agreement, bands, margins, plain_score, stretched
@@ -107,7 +108,7 @@ def build_index(
     owners = np.arange(count) if known is None else known
     with atomic_path(Path(out)) as temporary:
         temporary.mkdir(parents=True)
-        gray = np.lib.format.open_memmap(temporary / "gray.npy", "w+", np.float16, (count, size, size))
+        gray = new_array(temporary / "gray.npy", np.float16, (count, size, size))
         for rows in _blocks(count, 256):
             gray[rows.start : rows.stop] = pixels.batch(rows)[:, 0].numpy()
         gray.flush()
@@ -159,7 +160,7 @@ def _describe(gray: np.ndarray, folder: Path) -> Projection:
         change.add((coarse_detail(made) - coarse_detail(x)).flatten(1))
     projection = fit_projection(total, change, DESCRIPTION)
     width = projection.matrix.shape[1]
-    vectors = np.lib.format.open_memmap(folder / "vectors.npy", "w+", np.float16, (count, width))
+    vectors = new_array(folder / "vectors.npy", np.float16, (count, width))
     for rows in _blocks(count, 256):
         vectors[rows.start : rows.stop] = projection(coarse_detail(_read(gray, rows)).flatten(1)).numpy()
     vectors.flush()

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from synthcohort.core.errors import ArtifactError, InputError, Problem
 from synthcohort.core.files import digest_bytes, read_artifact, read_json, remove, write_artifact, write_json
+from synthcohort.core.kept import new_array
 from synthcohort.core.progress import progress
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _embed_all(partial: Path, texts: Sequence[str], said: Mapping[str, object], 
         remove(partial)
         partial.mkdir(parents=True)
         np.save(partial / "starts.npy", starts)
-        flat = np.lib.format.open_memmap(partial / "tokens.npy", mode="w+", dtype=np.float16, shape=shape)
+        flat = new_array(partial / "tokens.npy", np.float16, shape)
         write_artifact(partial / "text.json", FORMAT, VERSION, said)
         write_json(note, {"done": 0})
     else:

@@ -18,6 +18,7 @@ from synthcohort.core.cohort import Cohort
 from synthcohort.core.config import to_mapping
 from synthcohort.core.errors import ConfigError, InputError, Problem
 from synthcohort.core.files import atomic_path, digest_json, read_json, write_json
+from synthcohort.core.kept import new_array
 from synthcohort.core.seeds import rng
 from synthcohort.imaging.canaries import CanaryConfig
 from synthcohort.imaging.geometry import Fit, placement
@@ -25,7 +26,6 @@ from synthcohort.imaging.intensity import ValueRange, to_unit, value_range_of
 from synthcohort.models.checkpoint import ImageSpec
 from synthcohort.models.condition import Vocabulary
 from synthcohort.training.canaries import NONE, canary_weights, with_canaries
-from synthcohort.training.limits import new_array
 
 
 @dataclass(frozen=True)

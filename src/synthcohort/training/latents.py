@@ -15,12 +15,12 @@ from torch import Tensor
 
 from synthcohort.core.errors import ArtifactError, InputError, Problem
 from synthcohort.core.files import atomic_path, digest_array, digest_json, read_json, write_json
+from synthcohort.core.kept import new_array
 from synthcohort.core.progress import progress
 from synthcohort.core.seeds import seed_from
 from synthcohort.models.autoencoder import Autoencoder
 from synthcohort.training.data import TrainingSet
 from synthcohort.training.joint import JointSet
-from synthcohort.training.limits import new_array
 
 BATCH = 16  # always exactly so many: other sizes may round differently
 VERSION = 1
