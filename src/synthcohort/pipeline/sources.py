@@ -36,7 +36,8 @@ def evaluate(
     A source is a cohort folder, or whatever `ingest` reads. `holdout`: real images of patients whom the generator never
     saw; with it all images of `real` count as learned from. A plain real source without it and without a split column
     leaves unknown what was learned from. `run`: the generator's run folder, whose model is then attacked too.
-    `study`: study.json of a reader study. Returns {scores, verdict, failed, inconclusive}. Raises InputError for sources that can't be read or compared.
+    `study`: study.json of a reader study. Returns {scores, verdict, failed, inconclusive}. Raises InputError for
+    sources that can't be read or compared.
     """
     from synthcohort.evaluation import evaluate as compare
 
