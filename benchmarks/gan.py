@@ -359,7 +359,6 @@ def vendi_by_class(
 def evaluated(bench: Bench, name: str, seed: str) -> dict[str, Any]:
     """The product's own evaluation of a cohort that the product generated."""
     from synthcohort.core.errors import Refused
-    from synthcohort.core.files import read_json
     from synthcohort.evaluation import evaluate
     from synthcohort.generation.config import GenerateConfig
     from synthcohort.generation.synthesize import generate
@@ -370,7 +369,7 @@ def evaluated(bench: Bench, name: str, seed: str) -> dict[str, Any]:
             generate(run, out / "cohort", GenerateConfig(), int(seed), bench.args.count)
     except Refused as refusal:
         return {"refused": str(refusal.problems[0])}
-    found = dict(evaluate(bench.small(name), out / "cohort", out / "evidence", seed=int(seed), run=run))
+    found = dict(evaluate(bench.small(name), out / "cohort", out / "evidence", seed=int(seed)))
     families = read_json(out / "evidence" / "scores.json")["families"]
     return found | {"families": {key: [one["verdict"], one["reason"]] for key, one in families.items()}}
 

@@ -13,7 +13,7 @@ from synthcohort.core.errors import ConfigError
 from synthcohort.models.generator import load_generator
 from synthcohort.pipeline.config import Study, StudyConfig
 from synthcohort.pipeline.forecast import _train_seconds
-from synthcohort.pipeline.run import set_budgets, train_generator
+from synthcohort.pipeline.run import set_budgets, train_generator, with_denoiser
 
 TINY = {
     "images": 16, "size": 16, "batch": 8, "looks": 1, "guard_images": 0, "watch_images": 0,
@@ -41,6 +41,7 @@ def test_a_study_trains_a_gan_by_wish_or_because_it_suits(kind: str, cohort: Pat
     assert found["images_seen"] == 16
     assert load_generator(tmp_path / "run").spec.kind == "gan"
     assert ("auto" in found) == (kind == "auto")
+    assert with_denoiser(tmp_path / "run") is None  # white-box attacks need one
 
 
 def test_what_differs_from_the_defaults_counts_as_set() -> None:

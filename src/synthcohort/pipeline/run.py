@@ -99,7 +99,13 @@ def study_stages(study: StudyConfig, source: Path | None, out: Path, demo: bool)
             "evaluate",
             "evidence",
             lambda: evaluate(
-                out / "cohort", out / "synthetic", out / "evidence", study.evaluate, what.policy, seed, run=out / "run"
+                out / "cohort",
+                out / "synthetic",
+                out / "evidence",
+                study.evaluate,
+                what.policy,
+                seed,
+                run=with_denoiser(out / "run"),
             ),
             resumable=True,
         ),
@@ -125,6 +131,11 @@ def train_generator(study: StudyConfig, cohort: Path, run: Path) -> dict[str, An
     from synthcohort.training import train
 
     return train([cohort], run, study.train, seed)
+
+
+def with_denoiser(run: Path) -> Path | None:
+    """The run, where the evaluation can attack its model, which takes a denoiser; a GAN has none."""
+    return run if RunFolder.read(run).info["kind"] == "diffusion" else None
 
 
 def set_budgets(study: StudyConfig) -> set[str]:
