@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from choose_guidance import chosen, standing
 
 from synthcohort.core.cohort import Cohort
 from synthcohort.core.files import write_json
 from synthcohort.core.seeds import rng, seed_from
-from synthcohort.learning.features import features, packaged_encoder
+from synthcohort.learning.features import packaged_encoder
 from synthcohort.learning.fit import Classifier, FitConfig, fit_classifier
 from synthcohort.metrics.classification import auroc
-from synthcohort.metrics.distribution import frechet_distance, kernel_distance
-from synthcohort.metrics.neighbors import coverage
 from synthcohort.models import load_generator
 from synthcohort.models.generator import Generator
 from synthcohort.pages.grids import sheet
@@ -354,20 +353,11 @@ def choose(scores: Scores, names: Sequence[str]) -> dict[str, Any]:
             truth = np.array([values.index(v) for v in view.column(label)])
             made = rgb(scores.images(f"choice-{setting}-{name}", conditions))
             reader = scores.reader(f"label-{name}", label_reader(train, values, train.column(label)), CHOOSER)
-            a, b = (float((reader.probabilities(x).argmax(1) == truth).mean()) for x in (made, real(view)))
-            sides = {
-                side: features(x, encoder, scores.out / "features")
-                for side, x in (("real", real(view)), ("synthetic", made))
-            }
-            found.setdefault(setting, {})[name] = {
-                "n": len(truth), "ratio": a / max(b, 1e-9), "kernel": float(kernel_distance(**sides)),
-                "frechet": float(frechet_distance(**sides)), "coverage": float(coverage(**sides)),
-            }  # fmt: skip
+            found.setdefault(setting, {})[name] = standing(real(view), made, truth, reader, encoder, scores.out)
         print(setting, json.dumps(found[setting]), flush=True)
     distance = {s: float(np.exp(np.mean([np.log(t["frechet"]) for t in v.values()]))) for s, v in found.items()}
     labels = {s: float(np.mean([min(t["ratio"], 1) for t in v.values()])) for s, v in found.items()}
-    near = [s for s in found if distance[s] <= 1.1 * min(distance.values())]
-    return {"types": found, "distance": distance, "labels": labels, "chosen": max(near, key=lambda s: labels[s])}
+    return {"types": found, "distance": distance, "labels": labels, "chosen": chosen(distance, labels)}
 
 
 def draw_all(scores: Scores) -> None:
