@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from synthcohort.core.code import code_identity
 from synthcohort.core.cohort import Cohort
 from synthcohort.core.cohort_writer import CohortWriter
 from synthcohort.core.errors import InputError, Problem
@@ -47,7 +48,9 @@ def replace(run: Path, of: Path, names: Sequence[str], out: Path, tries: int = 8
     numbers = sorted(number_of(name, len(wanted.conditions)) for name in set(names))
     made["replaced"] = [*before, {"of": cohort.digest, "images": [image_id(number) for number in numbers]}]
     seed = seed_from("replace", asked.seed, len(before) + 1)
-    writer = CohortWriter(out, cohort.name, "synthetic", list(cohort.labels.values()), made, digest_json(made))
+    begun = digest_json(made)  # what was begun under another version may be finished under this one
+    made["replaced"][-1] |= {"code": code_identity()}
+    writer = CohortWriter(out, cohort.name, "synthetic", list(cohort.labels.values()), made, begun)
     drawn: dict[str, tuple[np.ndarray, int]] = {}
     screened: list[dict[str, Any]] = []
 

@@ -28,12 +28,17 @@ class Study:
     policy: str = "open"  # thresholds and release rules: open, internal, or a TOML file
     generator: Generator = "diffusion"  # diffusion, gan, or auto: what suits the data, the machine and the minutes
     minutes: float = 20.0  # of training under auto; sizes and budgets of [train] and [gan] that are no defaults stay
+    key: str | None = None  # file of the owner's private key (synthcohort keys): signs scores and bundle; or --key
+    answers: str | None = None  # TOML with what only a person can answer (documents/answers.toml); or --answers
+    refill_rounds: int = 3  # times that images too near to a patient are drawn anew and judged again; 0: never
     threads: int = 0  # processor threads; 0 means all cores. Bit-identical results need the same number.
 
     def __post_init__(self) -> None:
         problems = []
         if self.count < 1:
             problems.append(Problem("setting study.count", str(self.count), "1 or more"))
+        if not 0 <= self.refill_rounds <= 20:
+            problems.append(Problem("setting study.refill_rounds", str(self.refill_rounds), "0 to 20"))
         if self.threads < 0:
             problems.append(Problem("setting study.threads", str(self.threads), "0 (all cores) or more"))
         if self.generator not in get_args(Generator):

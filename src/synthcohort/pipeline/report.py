@@ -3,20 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from synthcohort.core.cohort import Cohort
-from synthcohort.core.files import read_json, write_atomic
-from synthcohort.core.policy import load_policy
+from synthcohort.core.files import write_atomic
 from synthcohort.pages.grids import class_sheets
 from synthcohort.pages.report import render_evidence
-from synthcohort.pipeline.config import StudyConfig
-from synthcohort.release import decide
+from synthcohort.release import Request, assess
+from synthcohort.release.config import ReleaseConfig
 
 
-def write_report(study: StudyConfig, out: Path) -> dict[str, Any]:
-    """Writes out/report.html from evidence/scores.json, the synthetic cohort and the decision that the policy gives."""
-    synthetic = Cohort.open(out / "synthetic")
-    scores = read_json(out / "evidence" / "scores.json")
-    decision = decide(scores, synthetic, load_policy(study.study.policy), study.release)
-    sheets = class_sheets(synthetic, per_class=study.release.images_per_class)
-    write_atomic(out / "report.html", render_evidence(scores, sheets, decision.to_mapping()))
-    return {"report": "report.html", "decision": decision.decision}
+def write_report(out: Path, config: ReleaseConfig, request: Request) -> dict[str, Any]:
+    """Writes out/report.html from the evidence, the synthetic cohort and the decision as `release` makes it."""
+    judged = assess(out / "synthetic", out / "evidence", config, request)
+    sheets = class_sheets(judged.cohort, per_class=config.images_per_class)
+    page = render_evidence(judged.evidence.scores, sheets, judged.decision.to_mapping())
+    write_atomic(out / "report.html", page)
+    return {"report": "report.html", "decision": judged.decision.decision}

@@ -1,67 +1,108 @@
 """All stages in order, each from files to files; a stage that finished is not done again, one that did not goes on."""
 
-import resource
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from synthcohort.core.config import to_mapping
 from synthcohort.core.errors import InputError, Problem, Refused
-from synthcohort.core.files import lock, remove
+from synthcohort.core.files import digest_file, digest_json, lock, remove
 from synthcohort.core.progress import duration
 from synthcohort.core.run import RunFolder
+from synthcohort.core.signing import fingerprint, load_private, sign_file, signature_path
 from synthcohort.pipeline.config import StudyConfig
+from synthcohort.pipeline.refill import refill_until_it_holds
+from synthcohort.pipeline.stage import Stage, run_stage
+from synthcohort.release import Request, assess, foresee
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A step of the pipeline: what it is called, the folder or file it makes, and the work."""
-
-    name: str
-    output: str
-    work: Callable[[], dict[str, Any]]
-    resumable: bool  # goes on from a half-made output by itself; otherwise an unrecorded output is made anew
-
-
-def run_study(study: StudyConfig, source: Path | None, out: Path, demo: bool = False) -> dict[str, Any]:
+def run_study(
+    study: StudyConfig,
+    source: Path | None,
+    out: Path,
+    demo: bool = False,
+    *,
+    key: Path | None = None,
+    answers: Path | None = None,
+) -> dict[str, Any]:
     """Runs a study in `out`: cohort, run, synthetic, evidence, bundle (when released) and report.html.
 
-    Returns {out, decision, report, reasons}. The same call again resumes; another configuration in the same folder
-    raises ArtifactError naming the settings that differ. Raises InputError when there is no source.
+    `key` and `answers` go before study.key and study.answers. Where nothing but images too near to a patient stands
+    against a release, others are drawn in their place, study.refill_rounds times at the most.
+
+    Returns {out, decision, report, reasons, refills}. The same call again resumes; what is released, and how, may be
+    stated otherwise then, every other setting that differs raises ArtifactError naming it. Raises InputError when there
+    is no source, and when the release would be refused for want of a key.
     """
     if source is None and not demo:
         raise InputError(Problem("source", "none given", remedy="give --source DIR, or study.source in the study file"))
     if source is not None and not source.exists():
         raise InputError(Problem(f"source {source}", "no such file or folder"))
+    request = release_request(study, key, answers)
+    known = foresee(study.release, request)
+    if known.unsigned is not None:
+        raise InputError(known.unsigned)
     out = Path(out)
     with lock(out):
         asked = {
-            **to_mapping(study),
+            **begun_with(study),
             "source": "hospital" if demo else source.absolute().as_posix() if source else None,
+            "key": known.signer,
         }
         record = RunFolder.open(out / "pipeline", "pipeline", asked)
+        for reason in known.unsaid:
+            print(f"warning: the release will be refused: {reason}", file=sys.stderr)
         limit_threads(study.study.threads)
-        stages = study_stages(study, source, out, demo)
         began = time.monotonic()
-        for number, stage in enumerate(stages, 1):
-            _run_stage(record, stage, out, f"[{number}/{len(stages)}] {stage.name}")
+        before, after = study_stages(study, source, out, demo, request)
+        total = len(before) + len(after) + 1
+        for number, stage in enumerate(before, 1):
+            run_stage(record, stage, out, f"[{number}/{total}] {stage.name}")
+        found = refill_until_it_holds(
+            record, out, f"[{len(before) + 1}/{total}]", study.study.refill_rounds, study.generate.tries,
+            judge=lambda: assess(out / "synthetic", out / "evidence", study.release, request),
+            evaluate=lambda: evaluate_signed(study, out, request),
+        )  # fmt: skip
+        for number, stage in enumerate(after, len(before) + 2):
+            run_stage(record, stage, out, f"[{number}/{total}] {stage.name}")
         record.update(done=True)
         print(f"done in {duration(time.monotonic() - began)}: {out / 'report.html'}", file=sys.stderr)
         decision = record.info["stages"]["release"]
         return {
             "out": out.as_posix(),
             "decision": decision["decision"],
-            "reasons": decision["reasons"],
+            "reasons": [*decision["reasons"], *([] if found["holds"] or not found["near"] else [why(found)])],
             "report": (out / "report.html").as_posix(),
+            "refills": found["refills"],
         }
 
 
-def study_stages(study: StudyConfig, source: Path | None, out: Path, demo: bool) -> list[Stage]:
-    """The stages of a study; `demo` puts the procedural hospital before them."""
-    from synthcohort.evaluation import evaluate
+def why(audited: Mapping[str, Any]) -> str:
+    """Why no other images were drawn, or no more of them."""
+    return f"Refill, after {audited['refills']} rounds: {audited['reason']}."
+
+
+def release_request(study: StudyConfig, key: Path | None = None, answers: Path | None = None) -> Request:
+    """What a study asks of its release; what is given beside it goes before."""
+    own = study.study
+    key = key or (Path(own.key) if own.key else None)
+    return Request(own.policy, key, None, answers or (Path(own.answers) if own.answers else None))
+
+
+def begun_with(study: StudyConfig) -> dict[str, Any]:
+    """The settings that make a run this run and no other: not what is said of its release, nor where the key lies."""
+    content = to_mapping(study)
+    content["study"] = {name: value for name, value in content["study"].items() if name not in ("key", "answers")}
+    return {name: value for name, value in content.items() if name != "release"}
+
+
+def study_stages(
+    study: StudyConfig, source: Path | None, out: Path, demo: bool, request: Request
+) -> tuple[list[Stage], list[Stage]]:
+    """The stages of a study before the audit and after it; `demo` puts the procedural hospital before them."""
     from synthcohort.generation import generate
     from synthcohort.ingest import ingest
     from synthcohort.pipeline.report import write_report
@@ -82,11 +123,14 @@ def study_stages(study: StudyConfig, source: Path | None, out: Path, demo: bool)
 
     def decide() -> dict[str, Any]:
         try:
-            return release(out / "synthetic", out / "evidence", out / "bundle", study.release, what.policy)
+            return release(
+                out / "synthetic", out / "evidence", out / "bundle", study.release, request.policy,
+                key=request.key, answers=request.answers,
+            )  # fmt: skip
         except Refused as refusal:
             return {"bundle": None, "decision": "refuse", "reasons": [str(problem) for problem in refusal.problems]}
 
-    stages = [
+    before = [
         Stage("ingest", "cohort", lambda: ingest(hospital, out / "cohort", read, seed), resumable=False),
         Stage("train", "run", lambda: train_generator(study, out / "cohort", out / "run"), resumable=True),
         Stage(
@@ -95,24 +139,35 @@ def study_stages(study: StudyConfig, source: Path | None, out: Path, demo: bool)
             lambda: generate(out / "run", out / "synthetic", drawn, seed, count=what.count, balance=what.balance),
             resumable=False,
         ),
-        Stage(
-            "evaluate",
-            "evidence",
-            lambda: evaluate(
-                out / "cohort",
-                out / "synthetic",
-                out / "evidence",
-                study.evaluate,
-                what.policy,
-                seed,
-                run=with_denoiser(out / "run"),
-            ),
-            resumable=True,
-        ),
-        Stage("release", "bundle", decide, resumable=False),
-        Stage("report", "report.html", lambda: write_report(study, out), resumable=True),
+        Stage("evaluate", "evidence", lambda: evaluate_signed(study, out, request), resumable=True),
     ]
-    return [Stage("hospital", "hospital", admit, resumable=True), *stages] if demo else stages
+    said = digest_json([to_mapping(study.release), digest_file(request.answers) if request.answers else None])
+    after = [
+        Stage("release", "bundle", decide, resumable=False, made_from=said),
+        Stage("report", "report.html", lambda: write_report(out, study.release, request), True, made_from=said),
+    ]
+    return [Stage("hospital", "hospital", admit, resumable=True), *before] if demo else before, after
+
+
+def evaluate_signed(study: StudyConfig, out: Path, request: Request) -> dict[str, Any]:
+    """Evaluates, and signs the scores where there is a key; the signature of scores before these goes first."""
+    from synthcohort.evaluation import evaluate
+
+    scores = out / "evidence" / "scores.json"
+    remove(signature_path(scores))
+    result = evaluate(
+        out / "cohort",
+        out / "synthetic",
+        out / "evidence",
+        study.evaluate,
+        study.study.policy,
+        study.study.seed,
+        run=with_denoiser(out / "run"),
+    )
+    key = load_private(request.key) if request.key else None
+    if key is not None:
+        sign_file(scores, key)
+    return {**result, "signed_by": fingerprint(key.public_key()) if key else None}
 
 
 def train_generator(study: StudyConfig, cohort: Path, run: Path) -> dict[str, Any]:
@@ -147,25 +202,6 @@ def set_budgets(study: StudyConfig) -> set[str]:
         for key in ("size", "images", "minutes")
         if getattr(own, key) != getattr(type(own)(), key)
     }
-
-
-def _run_stage(record: RunFolder, stage: Stage, out: Path, title: str) -> None:
-    finished: dict[str, Any] = record.info.get("stages", {})
-    if stage.name in finished:
-        print(f"{title}: done before", file=sys.stderr)
-        return
-    print(title, file=sys.stderr)
-    if not stage.resumable:
-        remove(out / stage.output)
-    began = time.monotonic()
-    result = stage.work()
-    record.update(stages={**finished, stage.name: result})
-    record.log(
-        "stage",
-        stage=stage.name,
-        seconds=round(time.monotonic() - began, 2),
-        peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-    )
 
 
 def limit_threads(threads: int) -> None:

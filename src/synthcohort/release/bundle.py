@@ -27,17 +27,8 @@ from synthcohort.release.evidence import Evidence, read_evidence
 from synthcohort.release.facts import Facts
 from synthcohort.release.images import METADATA, write_images
 from synthcohort.release.questions import read_answers
+from synthcohort.release.request import Request
 from synthcohort.release.verify import verify
-
-
-@dataclass(frozen=True)
-class Request:
-    """What somebody asks of a release, beside the cohort and its evidence."""
-
-    policy: str | Path | None = None
-    key: Path | None = None  # the owner's private key
-    overrides: Mapping[str, str] | None = None  # rule -> written reason
-    answers: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -90,9 +90,24 @@ def evidence_rules(scores: Mapping[str, Any], policy: Policy, stated: Mapping[st
         *(_family_rule(name, get(scores, "families", name), name in policy.release.must_pass) for name in FAMILIES),
         *(_figure_rule(asked, scores) for asked in policy.release.figures),
         _record_rule(scores, policy),
-        *(_stated_rule(name, stated) for name in policy.release.must_state),
-        _license_rule(stated),
+        *stated_rules(policy, stated),
     ]
+
+
+def stated_rules(policy: Policy, stated: Mapping[str, Any]) -> list[Rule]:
+    """The rules over what only a person can say; they can be judged before there is any evidence."""
+    return [*(_stated_rule(name, stated) for name in policy.release.must_state), _license_rule(stated)]
+
+
+def is_stated(name: str) -> bool:
+    """Whether a rule is about what a person says, not about the images."""
+    return name == "license" or name.startswith("stated:")
+
+
+def is_of_copies(name: str, policy: Policy) -> bool:
+    """Whether a rule asks how many images are too near to a training image: others in their place may make it hold."""
+    rates = {asked.name for asked in policy.release.figures if asked.score == "copy_rate"}
+    return name == "family:copies" or name in rates
 
 
 def _policy_rule(scores: Mapping[str, Any], policy: Policy) -> Rule:

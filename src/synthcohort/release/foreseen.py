@@ -1,0 +1,40 @@
+"""What is certain before there is any evidence: a release that is refused whatever the images are."""
+
+from dataclasses import dataclass
+
+from synthcohort.core.errors import Problem
+from synthcohort.core.policy import load_policy
+from synthcohort.core.signing import fingerprint, load_private
+from synthcohort.release.config import ReleaseConfig
+from synthcohort.release.decision import STATEMENTS
+from synthcohort.release.questions import read_answers
+from synthcohort.release.request import Request
+from synthcohort.release.rules import stated_rules
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What a request leads to, as far as it is known before the work."""
+
+    signer: str | None  # fingerprint of the key
+    unsigned: Problem | None  # the policy asks for a signature, and nobody can give one
+    unsaid: tuple[str, ...]  # what only a person can state and nobody has: reasons of the refusal
+
+
+def foresee(config: ReleaseConfig, request: Request) -> Foreseen:
+    """Judges a request by what stands in it. Raises InputError or ConfigError for a policy, key or answers file that
+    can't be read."""
+    policy = load_policy(request.policy)
+    signer = fingerprint(load_private(request.key).public_key()) if request.key else None
+    answers = read_answers(request.answers) if request.answers else {}
+    stated = {**answers, **{name: getattr(config, name) or answers.get(name, "") for name in STATEMENTS}}
+    unsigned = None
+    if policy.release.must_be_signed and signer is None:
+        unsigned = Problem(
+            "key",
+            f"none given, and the policy {policy.name!r} refuses scores without the owner’s signature",
+            "an Ed25519 key of the owner",
+            "make one with synthcohort keys --out owner.key and give --key owner.key, or choose the policy internal",
+        )
+    unsaid = tuple(rule.reason for rule in stated_rules(policy, stated) if not rule.passed)
+    return Foreseen(signer, unsigned, tuple(dict.fromkeys(unsaid)))
