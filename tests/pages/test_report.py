@@ -3,6 +3,7 @@ import re
 
 import pytest
 
+from synthcohort.evaluation.owner import MEANING
 from synthcohort.pages.owner import Pair, render_owner
 from synthcohort.pages.report import answer, flatten, render_evidence, sentence
 from synthcohort.pages.words import FAMILIES
@@ -162,11 +163,59 @@ def test_small_words():
     assert flatten({"a": {}, "b": True}) == [("a", "none"), ("b", "yes")]
 
 
+def test_a_score_without_a_value_says_why(scores, sheets):
+    made = {score["name"]: score for score in scores["scores"]}
+    made["odd"]["computed_on"] = "only 3 images of this class"
+    made["copies"].update(value=None, low=None, high=None, control=None, family="copies")
+    scores["families"]["copies"].update(verdict="inconclusive", reason="the real cohort has no control patients")
+    page = render_evidence(scores, sheets)
+    check_page(page)
+    for reason in ("only 3 images of this class", "the real cohort has no control patients"):
+        assert f'not measured</strong> <span class="between">{reason}</span>' in page
+    assert "Computed on only 3 images" not in page
+    assert 'not measured</strong> <span class="between">no interval' not in page
+
+
+def test_the_power_of_the_copy_check_is_drawn_and_said(scores, sheets):
+    figures = {
+        "copies": 1, "synthetic_images": 1000, "control_hits": 1, "control_images": 900, "hits_needed": 9,
+        "smallest_rate_caught": 0.0153, "detectable_rate": 0.02, "sensitivity": {"value": 0.97},
+        "power": [{"leak_rate": 0.001, "fail_probability": 0.0}, {"leak_rate": 0.01, "fail_probability": 0.714},
+                  {"leak_rate": 0.05, "fail_probability": 1.0}],
+    }  # fmt: skip
+    scores["families"]["copies"]["figures"] = figures
+    page = render_evidence(scores, sheets)
+    check_page(page)
+    part = page[page.index('id="copy-power"') :]
+    part = part[: part.index("</article>")]
+    assert part.count("<polyline") == 2
+    for text in ("0.1 %", "71.4", "1.53 % would have failed 95 times of 100", "at most 2 %", "9 or more would have",
+                 "Good is a curve", "finds 97 %", "this audit: 100 at 5 %"):  # fmt: skip
+        assert text in part, text
+    assert "could not be concluded" not in part
+
+
+def test_a_copy_check_without_power_says_so_in_words(scores, sheets):
+    found = {"verdict": "inconclusive", "reason": "only 40 images of control patients; the policy asks for 200 or more",
+             "figures": {"copies": 0, "synthetic_images": 60, "control_hits": 0, "control_images": 40}}  # fmt: skip
+    scores["families"]["copies"] = found
+    page = render_evidence(scores, sheets)
+    check_page(page)
+    part = page[page.index('id="copy-power"') :]
+    part = part[: part.index("</article>")]
+    assert "<svg" not in part
+    assert "could not be concluded: only 40 images of control patients" in part
+    assert "0 of 60 synthetic images" in part
+    found["figures"] |= {"power": [{"leak_rate": 0.1, "fail_probability": 0.2}], "smallest_rate_caught": None}
+    assert "No share of copies would surely have failed" in render_evidence(scores, sheets)
+
+
 def test_owner_page_carries_its_warning_and_the_pairs(sheets):
     png = next(iter(sheets.values()))
     pairs = [Pair(png, png, "synthetic-1", "real-1", 0.99, flagged=True), Pair(png, png, "synthetic-2", "real-2", 0.5)]
     control = {"value": 0.9, "low": 0.88, "high": 0.92}
-    page = render_owner("toy", pairs, 0.95, control, sheets={"kl_grade = 4": (png, png)})
+    page = render_owner("toy", pairs, 0.95, control, meaning=MEANING, sheets={"kl_grade = 4": (png, png)})
+    assert "the log odds that a pair is a copy" in page
     found = check_page(page)
     assert len(found.images) == 6
     assert "must never leave" in page

@@ -14,6 +14,10 @@ from synthcohort.pages.owner import Pair, render_owner
 
 PAIRS = 24
 TILE = 128
+MEANING = (
+    "the log odds that a pair is a copy and not two strangers, brought to the range from −1 to 1; "
+    "at 0 both are equally likely"
+)
 
 
 def write_owner(
@@ -44,7 +48,7 @@ def write_owner(
     ]
     beside = class_sheets(train)
     sheets = {name: (beside[name].png, made.png) for name, made in class_sheets(synthetic).items() if name in beside}
-    page = render_owner(synthetic.name, pairs, threshold=threshold, control=control, sheets=sheets)
+    page = render_owner(synthetic.name, pairs, threshold=threshold, control=control, meaning=MEANING, sheets=sheets)
     write_atomic(folder / "report.html", page)
     near = [
         {"image_id": made[int(i)], "similarity": float(hits.similarity[i])}

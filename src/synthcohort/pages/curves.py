@@ -21,10 +21,18 @@ class Curve:
     dashed: bool = False
 
 
-def curves(lines: Sequence[Curve], x_name: str, log: bool = False, zero: bool = False) -> Markup:
+def curves(
+    lines: Sequence[Curve],
+    x_name: str,
+    log: bool = False,
+    zero: bool = False,
+    x_labels: Sequence[str] | None = None,
+    y_name: str = "",
+) -> Markup:
     """The lines on linear axes, or with a logarithmic y axis where all values are above 0; words when there is none.
 
-    With `zero` the y axis begins at 0, so that small changes look small.
+    With `zero` the y axis begins at 0, so that small changes look small. `x_labels` stand at x = 0, 1, 2 … in place of
+    numbers.
     """
     lines = [line for line in lines if any(math.isfinite(y) for _, y in line.points)]
     if not lines:
@@ -43,12 +51,16 @@ def curves(lines: Sequence[Curve], x_name: str, log: bool = False, zero: bool = 
         _, y = place(0, tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 5:.1f}" text-anchor="end">{_short(tick)}</text>')
-    for x in axis.ticks if (axis := axis_for([0.0, last])) else ():
+    axis = axis_for([0.0, last])
+    named = list(enumerate(x_labels)) if x_labels else [(x, _short(x)) for x in (axis.ticks if axis else ())]
+    for x, text in named:
         if x <= last:
             where, _ = place(x, high)
             parts.append(
-                f'<text class="tick" x="{where:.1f}" y="{HEIGHT - 24}" text-anchor="middle">{_short(x)}</text>'
+                f'<text class="tick" x="{where:.1f}" y="{HEIGHT - 24}" text-anchor="middle">{escape(text)}</text>'
             )
+    if y_name:
+        parts.append(f'<text class="tick" x="{LEFT}" y="{HEIGHT - 6}">{escape(y_name)}, over:</text>')
     parts.append(f'<text class="tick" x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">{escape(x_name)}</text>')
     ends = []
     for number, line in enumerate(lines):
@@ -61,9 +73,14 @@ def curves(lines: Sequence[Curve], x_name: str, log: bool = False, zero: bool = 
         ends.append((points[-1][1], number, line.name))
     for y, number, name in _apart(ends):
         parts.append(f'<text class="name c{number % 8}" x="{WIDTH - RIGHT + 8}" y="{y + 5:.1f}">{escape(name)}</text>')
-    said = "; ".join(f"{line.name}: {_short(line.points[-1][1])} at {_short(line.points[-1][0])}" for line in lines)
+    said = "; ".join(f"{line.name}: {_short(line.points[-1][1])} at {_end(line, x_labels)}" for line in lines)
     head = f'<svg class="curves" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(said)}">'
     return Markup(head + "".join(parts) + "</svg>")
+
+
+def _end(line: Curve, x_labels: Sequence[str] | None) -> str:
+    x = line.points[-1][0]
+    return x_labels[int(x)] if x_labels else _short(x)
 
 
 def _apart(ends: list[tuple[float, int, str]], least: float = 15.0) -> list[tuple[float, int, str]]:

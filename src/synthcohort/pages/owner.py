@@ -26,12 +26,13 @@ def render_owner(
     threshold: float | None = None,
     control: Mapping[str, Any] | None = None,
     measure: str = "similarity",
+    meaning: str = "",
     sheets: Mapping[str, tuple[bytes, bytes]] | None = None,
 ) -> str:
     """The pairs most alike first, as the caller orders them; `sheets` maps a class to (real PNG, synthetic PNG).
 
     `threshold` is the similarity from which a pair counts as a copy, `control` the same figure for control patients
-    (`value`, `low`, `high`).
+    (`value`, `low`, `high`), `meaning` what the measure is.
     """
     return render(
         "owner.html",
@@ -41,5 +42,6 @@ def render_owner(
         threshold=threshold,
         control=control,
         measure=measure,
+        meaning=meaning,
         sheets=sheets or {},
     )

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from synthcohort.pages import plots, words
 from synthcohort.pages.grids import Sheet
+from synthcohort.pages.power import copy_power
 from synthcohort.pages.render import render
 
 FIXED_LIMITS = (
@@ -36,6 +37,7 @@ class Row:
     label: str
     score: Mapping[str, Any]
     strip: Markup | None
+    why: str = ""  # why there is no value
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ def render_evidence(
         families=_families(scores, decision),
         sheets=[] if hidden else [_figure(name, found) for name, found in sheets.items()],
         hidden=hidden,
-        chapters=_chapters(scores["scores"]),
+        chapters=_chapters(scores["scores"], scores["families"]),
+        power=copy_power(scores["families"].get("copies")),
         legend=plots.legend(),
         made=flatten(made),
         settings=flatten(scores.get("settings") or {}),
@@ -183,7 +186,7 @@ def sentence(text: str) -> str:
     return text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
 
 
-def _chapters(scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _chapters(scores: Sequence[Mapping[str, Any]], families: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Scores by chapter, then by figure, then by encoder; a group no chapter knows gets one of its own."""
     known = {group.name for group in words.GROUPS}
     others = dict.fromkeys(score["group"] for score in scores if score["group"] not in known)
@@ -192,12 +195,12 @@ def _chapters(scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for group in groups:
         mine = [score for score in scores if score["group"] == group.name]
         names = dict.fromkeys(score["name"] for score in mine)
-        blocks = [_block([score for score in mine if score["name"] == name]) for name in names]
+        blocks = [_block([score for score in mine if score["name"] == name], families) for name in names]
         chapters.append({"group": group, "blocks": blocks, "judged": any(score.get("verdict") for score in mine)})
     return chapters
 
 
-def _block(scores: list[Mapping[str, Any]]) -> Block:
+def _block(scores: list[Mapping[str, Any]], families: Mapping[str, Any]) -> Block:
     encoders = dict.fromkeys(score.get("encoder") for score in scores)
     first = scores[0]
     return Block(
@@ -205,12 +208,14 @@ def _block(scores: list[Mapping[str, Any]]) -> Block:
         title=first.get("title") or first["name"],
         good=sentence(first["good"]) if first.get("good") else "",
         better={"lower": "Lower is better.", "higher": "Higher is better."}.get(first.get("better") or "none", ""),
-        panels=tuple(_panel(encoder, [s for s in scores if s.get("encoder") == encoder]) for encoder in encoders),
+        panels=tuple(
+            _panel(encoder, [s for s in scores if s.get("encoder") == encoder], families) for encoder in encoders
+        ),
         sample=_sample(scores),
     )
 
 
-def _panel(encoder: str | None, scores: list[Mapping[str, Any]]) -> Panel:
+def _panel(encoder: str | None, scores: list[Mapping[str, Any]], families: Mapping[str, Any]) -> Panel:
     axis = plots.axis_for([value for score in scores for value in plots.score_values(dict(score))])
     labels = [_label(score) for score in scores]
     rows = tuple(
@@ -218,6 +223,7 @@ def _panel(encoder: str | None, scores: list[Mapping[str, Any]]) -> Panel:
             label if labels.count(label) == 1 else f"{label} ({score.get('split') or i + 1})",
             score,
             plots.interval_row(dict(score), axis) if axis else None,
+            _why(score, families),
         )
         for i, (label, score) in enumerate(zip(labels, scores, strict=True))
     )
@@ -228,6 +234,14 @@ def _panel(encoder: str | None, scores: list[Mapping[str, Any]]) -> Panel:
         any(score.get("floor") for score in scores),
         any(score.get("control") for score in scores),
     )
+
+
+def _why(score: Mapping[str, Any], families: Mapping[str, Any]) -> str:
+    """Why a score has no value, in the words it carries or those of its check; empty where it has one."""
+    if score.get("value") is not None:
+        return ""
+    said = str(score.get("computed_on") or (families.get(score.get("family")) or {}).get("reason") or "").strip()
+    return said.removeprefix("not measured: ") or "no reason was recorded"
 
 
 def _label(score: Mapping[str, Any]) -> str:
@@ -244,7 +258,8 @@ def _sample(scores: Sequence[Mapping[str, Any]]) -> str:
             for score, size in zip(scores, sizes, strict=True)
             if size
         ]
-    details = dict.fromkeys(str(score["computed_on"]) for score in scores if score.get("computed_on"))
+    measured = [score for score in scores if score.get("value") is not None]  # the others' words stand in their rows
+    details = dict.fromkeys(str(score["computed_on"]) for score in measured if score.get("computed_on"))
     parts = ["; ".join(filter(None, dict.fromkeys(sizes))), "; ".join(details)]
     return f"{parts[0]} ({parts[1]})" if all(parts) else parts[0] or parts[1]
 
