@@ -80,9 +80,10 @@ def test_a_sweep_goes_through_the_values_with_steps_between(drawn: GanSubject) -
 
 
 def test_what_only_diffusion_can_do_is_refused_at_once(drawn: GanSubject) -> None:
-    (other,) = gan_edits(drawn.subject, {"grade": 2})
+    (other,), known = gan_edits(drawn.subject, {"grade": 2})
+    assert known == {}
     assert np.array_equal(other.image, gan_change(drawn, [{"grade": 2}])[0].image)
-    assert len(gan_edits(drawn.subject, {}, "grade")) == 3
+    assert len(gan_edits(drawn.subject, {}, "grade")[0]) == 3
     with pytest.raises(InputError) as error:
         gan_edits(drawn.subject, {"grade": 2}, fresh=True, config=EditConfig(local=True, strength=0.4))
     assert len(error.value.problems) == 3

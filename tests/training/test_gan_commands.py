@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from synthcohort.cli.main import main
 from synthcohort.core.cohort import Cohort
@@ -53,6 +54,23 @@ def test_a_sweep_of_a_drawn_image(run: Path, tmp_path: Path) -> None:
     assert cohort.column("grade") == [0, 1, 2]
     expected = next(load_generator(run).draw([{"grade": 0}], [3]))
     assert np.array_equal(cohort.image(0), expected)
+
+
+def test_a_real_image_is_projected_for_its_owner_and_a_sweep_has_steps_between(
+    run: Path, cohort_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(Cohort.open(cohort_path).image(0)).save(tmp_path / "own.png")
+    asked = ["--image", str(tmp_path / "own.png"), "--from", "grade=0", "--project"]
+    assert main(["edit", str(run), *asked, "--out", str(tmp_path / "near")]) == 0
+    known = json.loads(capsys.readouterr().out)["projection"]
+    assert known["error"] <= known["error_of_the_nearest_start"]
+    near = Cohort.open(tmp_path / "near")
+    assert near.column("derived_from_real") == [True]
+    assert not (tmp_path / "near" / "strip.png").exists()  # it shows the real image: the owner's folder holds it
+    assert (tmp_path / "near" / "owner" / "strip.png").exists()
+    asked = ["--seed", "3", "--from", "grade=0", "--sweep", "grade", "--between", "1", "--set", "generate.screen=false"]
+    assert main(["edit", str(run), *asked, "--out", str(tmp_path / "strip")]) == 0
+    assert len(Cohort.open(tmp_path / "strip")) == 5
 
 
 def test_what_does_not_fit_together_is_said(

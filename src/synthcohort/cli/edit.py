@@ -13,6 +13,10 @@ EXAMPLES = (
     "synthcohort edit run --image knee.dcm --from kl_grade=1 --to kl_grade=4 --mask joint.png --out masked",
     "synthcohort edit run --seed 7 --mask region.png --variation 3 --out redrawn",
     "synthcohort edit run --image knee.png --variation 0 --strength 0.4 --out similar",
+    "synthcohort edit gan --seed 7 --from kl_grade=0 --sweep kl_grade --between 3 --out strip     (of a GAN, as below)",
+    "synthcohort edit gan --seed 7 --from kl_grade=2 --along age --by 20 --keep kl_grade --cohort cohort --out older",
+    "synthcohort edit gan --seed 7 --from kl_grade=2 --along sex=M --by 0.5 --cohort cohort --out sex",
+    "synthcohort edit gan --image knee.png --from kl_grade=1 --project --out nearest",
 )
 
 
@@ -44,6 +48,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fit", choices=("pad", "crop", "stretch"), default="pad", help="how a real image gets the model's size"
     )
+    gan = parser.add_argument_group("of a GAN alone")
+    gan.add_argument(
+        "--between", type=int, default=0, metavar="N", help="with --sweep: N pictures between a value and the next"
+    )
+    gan.add_argument(
+        "--along", metavar="COLUMN[=VALUE]",
+        help="move in the latent space as this column of --cohort changes most; =VALUE where it has no order",
+    )  # fmt: skip
+    gan.add_argument(
+        "--by", type=float, action="append", default=[], metavar="X",
+        help="how far: in grades, years or the like; in probability for COLUMN=VALUE; may be repeated",
+    )  # fmt: skip
+    gan.add_argument(
+        "--keep", action="append", default=[], metavar="COLUMN[=VALUE]", help="what --along is to leave as it is"
+    )
+    gan.add_argument("--cohort", type=Path, metavar="COHORT", help="real cohort whose labels --along is found from")
+    gan.add_argument(
+        "--project", action="store_true", help="the drawn image that comes nearest to --image; for its owner's own use"
+    )
     add_out(parser, "a cohort of the edits, with a strip that shows them beside the original")
     add_config(parser)
 
@@ -51,12 +74,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def call(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from synthcohort.generation.edit import EditConfig
     from synthcohort.generation.edit_cohort import EditRequest, edit
+    from synthcohort.generation.gan_latent import LatentRequest
 
     to: dict[str, Any] = {**pairs(args.to, "--to")}
     if args.prompt is not None:
         to["prompt"] = args.prompt
+    latent = LatentRequest(args.along, tuple(args.by), tuple(args.keep), args.cohort, args.between, args.project)
     request = EditRequest(
-        args.image, args.seed, pairs(args.old, "--from"), to, args.sweep, args.mask, args.variation, args.fit
+        args.image, args.seed, pairs(args.old, "--from"), to, args.sweep, args.mask, args.variation, args.fit, latent
     )
     chosen = {} if args.strength is None else {"strength": args.strength}
     return edit(args.run, args.out, section(args, "generate"), request, EditConfig(local=args.local, **chosen)), 0

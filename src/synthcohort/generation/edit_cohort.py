@@ -16,6 +16,7 @@ from synthcohort.core.files import check_writable, digest_array, digest_json, js
 from synthcohort.generation.config import GenerateConfig
 from synthcohort.generation.edit import Edit, EditConfig, Subject, change, redraw, sweep, sweep_values
 from synthcohort.generation.gan_edit import gan_edits
+from synthcohort.generation.gan_latent import LatentRequest, latent_edits
 from synthcohort.generation.given import read_image, read_mask
 from synthcohort.generation.screen import Screen, ScreenedOut, as_mappings
 from synthcohort.generation.strip import strip
@@ -39,6 +40,7 @@ class EditRequest:
     mask          file of the region that alone may change
     variation     number of the fresh noise to draw again with; None keeps the image's own noise
     fit           how a real image is brought to the model's size
+    latent        what only a GAN can do: directions, steps between grades, projection
     """
 
     image: Path | None = None
@@ -49,6 +51,7 @@ class EditRequest:
     mask: Path | None = None
     variation: int | None = None
     fit: Fit = "pad"
+    latent: LatentRequest = field(default_factory=LatentRequest)
 
     def __post_init__(self) -> None:
         problems: list[Problem | str] = []
@@ -60,16 +63,28 @@ class EditRequest:
                 problems.append(Problem(name, str(number), "0 up to 2^63 - 1"))
         if self.sweep is not None and (self.to or self.variation is not None):
             problems.append(Problem("--sweep", "given with --to, --prompt or --variation", "alone or with --mask"))
-        if not self.to and self.sweep is None and self.mask is None and self.variation is None:
-            allowed = "--to, --prompt, --sweep, --mask or --variation"
+        if self.latent.changes and (self.to or self.sweep is not None or self.variation is not None):
+            found = "given with --to, --prompt, --sweep or --variation"
+            problems.append(Problem("--project" if self.latent.project else "--along", found, "alone"))
+        if self.latent.project and (self.image is None or self.mask is not None):
+            problems.append(Problem("--project", "given without --image, or with --mask", "with --image alone"))
+        if self.latent.between and self.sweep is None:
+            problems.append(Problem("--between", "given without --sweep"))
+        if not self._says_a_change:
+            allowed = "--to, --prompt, --sweep, --mask or --variation; of a GAN, --along or --project"
             problems.append(Problem("edit", "nothing says what is to change", allowed))
         if problems:
             raise InputError(*problems)
 
     @property
+    def _says_a_change(self) -> bool:
+        said = bool(self.to) or self.latent.changes
+        return said or any(value is not None for value in (self.sweep, self.mask, self.variation))
+
+    @property
     def fresh(self) -> bool:
         """Whether to draw from fresh noise: when asked to, and when a region is to change under the same condition."""
-        return self.variation is not None or (not self.to and self.sweep is None)
+        return self.variation is not None or (not self.to and self.sweep is None and not self.latent.changes)
 
 
 def edit(
@@ -79,7 +94,8 @@ def edit(
 
     Edits of a real image are marked `derived_from_real`, which release refuses, and their strip is the owner's alone.
     Drawn images and their edits pass the copy screen; an edit that fails it is left out. An edit of a real image that
-    changed nothing is left out too: it would be that image. Returns {cohort, count, screened_out}. Raises InputError
+    changed nothing is left out too: it would be that image. Returns {cohort, count, screened_out}, of a GAN's latent
+    space also how well a direction holds and how near a projection comes. Raises InputError
     for what the request gets wrong, ArtifactError for an unfinished run, Refused when nothing passes the screen.
     """
     run, out, settings = Path(run), Path(out), settings or EditConfig()
@@ -95,7 +111,7 @@ def edit(
     mask = None if request.mask is None else read_mask(request.mask, spec, size, request.fit)
     subject = Subject(generator, request.old, pixels, request.seed or 0)
     screen = Screen(run / "train_features", generator.spec.images) if config.screen and subject.drawn else None
-    edits = _edits(subject, request, settings, mask)
+    edits, facts = _edits(run, subject, request, settings, mask)
     if not subject.drawn:
         edits = [item for item in edits if not np.array_equal(item.image, item.original)]
         if not edits:
@@ -105,13 +121,13 @@ def edit(
         "method": f"edit of {'a drawn' if subject.drawn else 'a real'} image by a {METHODS[generator.spec.kind]}",
         "model_digest": generator.digest,
         "config": to_mapping(config),
-        "edit": {**to_mapping(settings), **asked, "masked": mask is not None},
+        "edit": {**to_mapping(settings), **asked, "masked": mask is not None, **facts},
         "seed": request.seed,
         "copy_thresholds": screen.thresholds if screen else None,
         **canaries_of(generator),
     }
     count = _write(out, config.name, generator, subject, edits, left_out, provenance, screen is not None)
-    return {"cohort": out.as_posix(), "count": count, "screened_out": len(left_out)}
+    return {"cohort": out.as_posix(), "count": count, "screened_out": len(left_out), **facts}
 
 
 def _checked(generator: Generator, request: EditRequest) -> dict[str, Any]:
@@ -136,14 +152,22 @@ def _checked(generator: Generator, request: EditRequest) -> dict[str, Any]:
     return said
 
 
-def _edits(subject: Subject, request: EditRequest, settings: EditConfig, mask: np.ndarray | None) -> list[Edit]:
+def _edits(
+    run: Path, subject: Subject, request: EditRequest, settings: EditConfig, mask: np.ndarray | None
+) -> tuple[list[Edit], dict[str, Any]]:
+    """The edits, and what is to be known of them."""
     if subject.generator.spec.kind == "gan":
+        if request.latent.changes or request.latent.between:
+            return latent_edits(run, subject, request.latent, request.sweep, mask, request.fit, settings)
         return gan_edits(subject, request.to, request.sweep, request.fresh, settings, mask)
+    if request.latent.changes or request.latent.between:
+        found = "given for a diffusion model, which has no such latent space"
+        raise InputError(Problem("--along, --project and --between", found, "a run of train --gan"))
     if request.sweep is not None:
-        return sweep(subject, request.sweep, settings, mask)
+        return sweep(subject, request.sweep, settings, mask), {}
     if request.fresh:
-        return [redraw(subject, request.to, settings, mask, request.variation or 0)]
-    return change(subject, [request.to], settings, mask)
+        return [redraw(subject, request.to, settings, mask, request.variation or 0)], {}
+    return change(subject, [request.to], settings, mask), {}
 
 
 def _screened(subject: Subject, edits: list[Edit], screen: Screen | None) -> tuple[list[Edit], list[ScreenedOut]]:

@@ -6,6 +6,7 @@ back bit by bit, and what the model cannot draw of a real image stays. A real im
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from synthcohort.core.errors import InputError, Problem
 from synthcohort.diffusion.regions import feather
 from synthcohort.generation.edit import Edit, EditConfig, Said, Subject, sweep_values
 from synthcohort.generation.gan_directions import Direction
-from synthcohort.generation.gan_project import ProjectConfig, project
+from synthcohort.generation.gan_project import ProjectConfig, Projection, project
 from synthcohort.models.gan_generator import GanGenerator
 
 FEATHER = 2  # pixels over which the edge of a region is soft, inside it
@@ -28,11 +29,22 @@ class GanSubject:
         if not isinstance(subject.generator, GanGenerator):
             raise ValueError("a GAN's edits need a GAN")
         self.subject, self.generator = subject, subject.generator
+        self.projection: Projection | None = None
         if subject.drawn:
             self.code = self.generator.codes(subject.condition, [subject.seed])
         else:
-            self.code = project(self.generator, subject.pixels, subject.said, config, subject.seed).code
+            self.projection = project(self.generator, subject.pixels, subject.said, config, subject.seed)
+            self.code = self.projection.code
         self.before = self.generator.images_of(self.code)
+
+    @property
+    def nearness(self) -> dict[str, Any]:
+        """How near its drawn image lies to a real one, as root mean square in shares of the value range."""
+        found = self.projection
+        if found is None:
+            return {}
+        start = found.error_before / 2
+        return {"projection": {"error": round(found.error / 2, 4), "error_of_the_nearest_start": round(start, 4)}}
 
     @property
     def latent(self) -> Tensor:
@@ -75,14 +87,21 @@ def gan_edits(
     fresh: bool = False,
     config: EditConfig | None = None,
     mask: np.ndarray | None = None,
-) -> list[Edit]:
-    """What `synthcohort edit` asks of a GAN: another condition, or every value of `column`.
+) -> tuple[list[Edit], dict[str, Any]]:
+    """What `synthcohort edit` asks of a GAN: another condition, or every value of `column`; and how near it starts.
 
     Raises InputError for what only a diffusion model can do: fresh noise, part of the strength, a mask of its own.
     """
+    check_options(config, fresh)
+    own = GanSubject(subject)
+    return (gan_sweep(own, column, mask=mask) if column is not None else gan_change(own, [to], mask)), own.nearness
+
+
+def check_options(config: EditConfig | None, fresh: bool = False) -> None:
+    """Raises InputError for what only a diffusion model can do."""
     settings = config or EditConfig()
     asked = [
-        ("--variation", fresh),
+        ("--variation, or --mask alone,", fresh),
         ("--local", settings.local),
         ("--strength", settings.strength != EditConfig().strength),
     ]
@@ -91,8 +110,6 @@ def gan_edits(
     ]
     if problems:
         raise InputError(*problems)
-    own = GanSubject(subject)
-    return gan_sweep(own, column, mask=mask) if column is not None else gan_change(own, [to], mask)
 
 
 def gan_change(subject: GanSubject, to: Sequence[Said], mask: np.ndarray | None = None) -> list[Edit]:
@@ -130,11 +147,11 @@ def gan_move(
     The condition stays what it was. Raises InputError for a direction that hardly changes the reading.
     """
     edit = partial(subject.edited, subject.subject.said)
-    return [edit(_moved(subject.code, direction, amount), mask) for amount in amounts]
+    return [edit(moved(subject.code, direction.step(amount)), mask) for amount in amounts]
 
 
-def _moved(code: Tensor, direction: Direction, amount: float) -> Tensor:
-    step = torch.from_numpy(direction.step(amount)).to(code)
-    moved = code.clone()
-    moved[:, : len(step)] += step
-    return moved
+def moved(code: Tensor, step: np.ndarray) -> Tensor:
+    """The code [1, latent + E] with its latent numbers moved by a step [latent]."""
+    result = code.clone()
+    result[:, : len(step)] += torch.from_numpy(step).to(code)
+    return result
