@@ -42,8 +42,7 @@ HTML, TEXT, BYTES = "text/html", "text/plain", "application/octet-stream"
 # what the guard says before any page: body too large, address too long, too often
 ALWAYS = {"413": {TEXT, HTML}, "414": {TEXT}, "429": {TEXT}}
 ANSWER = {
-    "answer": ["0", "1", "2", "3", "4"], "confidence": ["1", "2", "3", "4", "5"], "revision": ["0", "1"],
-    "active_ms": ["0", "1500"],
+    "answer": ["0", "1", "2", "3", "4"], "confidence": ["1", "2", "3", "4", "5"], "revision": [], "active_ms": [],
 }  # fmt: skip
 Fields = dict[str, list[str]]
 
@@ -72,7 +71,8 @@ def operation(statuses: str, content: str = HTML, form: Fields | None = None, se
 
 def _form(fields: Fields) -> dict[str, Any]:
     properties = {name: {"type": "string", **({"enum": known} if known else {})} for name, known in fields.items()}
-    return {"type": "object", "properties": properties, "required": sorted(fields), "description": ANY}
+    required = sorted(name for name, known in fields.items() if known)  # what is no whole number counts as 0
+    return {"type": "object", "properties": properties, "required": required, "description": ANY}
 
 
 def path_of(name: str, known: list[str]) -> list[dict[str, Any]]:
@@ -205,7 +205,7 @@ def odd_answers(store: Store) -> int:
     odd = 0
     for row in store.rows("SELECT body, revision, active_ms FROM answers"):
         body = json.loads(row["body"])
-        known = all(body[name] in ANSWER[name] for name in body) and "answer" in body
+        known = "answer" in body and all(body[name] in ANSWER[name] for name in body)
         odd += not known or not 0 <= row["revision"] <= 3 or not 0 <= row["active_ms"] <= 3_600_000
     gaps = store.rows(
         "SELECT i.item FROM items i JOIN answers a ON a.item = i.item AND a.revision = 0 WHERE EXISTS ("

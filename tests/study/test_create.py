@@ -13,6 +13,7 @@ from synthcohort.core.errors import ConfigError, InputError
 from synthcohort.study.create import create
 from synthcohort.study.design import TELLING, Design, Images, Phase, Power
 from synthcohort.study.payloads import Recipe, degraded, fitted, payload, recipe
+from synthcohort.study.questions import spelled
 from synthcohort.study.sampling import Pools, order_for, sample
 
 
@@ -247,3 +248,11 @@ def test_power_chooses_the_number_of_cases(tmp_path, tools, cohorts):
     assert said["power"][0]["power"] >= 0.7
     with pytest.raises(InputError, match="more readers, a wider margin"):
         create(made.path, tmp_path / "no", replace(design, power=Power(margin=0.02)), real.path)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("kl_grade", "KL grade"), ("bi_rads", "bi rads"), ("finding", "finding"), ("view", "view"), ("t", "T")],
+)
+def test_label_names_are_written_as_people_write_them(name, words):
+    assert spelled(name) == words

@@ -8,6 +8,7 @@ import pytest
 from synthcohort.core.files import read_artifact
 from synthcohort.study import reading
 from synthcohort.study.analyze import analyze
+from synthcohort.study.design import Design, Phase
 
 
 def read_phase(client, tools, choose) -> int:
@@ -195,3 +196,29 @@ def test_washout_holds_the_second_part_back(served, tools):
     assert "A pause" in client.get("/").text
     served.clock.now += 2 * 86_400
     assert "Part 2 of 2" in served.browser("anna-code").get("/").text
+
+
+def test_the_purpose_is_told_at_the_end_and_not_before(make, tools):
+    """Consent promises it. After the last part, where that one told already; else when the study is closed."""
+    for kinds, at_once in ((("grade",), False), (("origin",), True)):
+        phases = tuple(Phase(kind, label="kl_grade", real=2, synthetic=2, training=0) for kind in kinds)
+        served = make(Design(phases=phases, readers=("anna-code",), contact="the office"))
+        client = served.browser("anna-code")
+        tools.press(client, client.get("/").text)
+        while True:
+            page = read_one(client, tools, kinds[0])
+            if "data-image" not in page:
+                break
+            assert "computer program that had learned" not in page
+        assert "Done" in page
+        assert "the office" in page
+        assert ("computer program that had learned" in page) == at_once
+        reading.reach(served.store, "owner", "closed", served.clock())
+        assert "computer program that had learned" in client.get("/").text
+
+
+def read_one(client, tools, kind: str) -> str:
+    page = client.get("/").text
+    if "data-image" not in page:
+        page = tools.press(client, page).text
+    return tools.answer(client, page, answer="1" if kind == "grade" else "real", confidence="2").text

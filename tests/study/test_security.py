@@ -277,3 +277,16 @@ def test_after_the_end_nothing_is_taken(served, tools, at_work):
     done = tools.press(client, page, f"/answer/{item}", answer="1", confidence="1", revision="0")
     assert "closed" in done.text
     assert reading.answers_of(served.store, item) == []
+
+
+def test_the_owner_sees_how_far_everybody_is(served, tools):
+    client = served.browser("anna-code")
+    page = client.get("/").text
+    while "A pause" not in page:
+        acts = "data-image" in page
+        page = (tools.answer(client, page, answer="1", confidence="2") if acts else tools.press(client, page)).text
+    seen = served.browser("owner").get("/overview").text
+    assert "17 of 17" in seen
+    assert seen.count("opens 20") == 1
+    assert "part 1 done" in seen
+    assert "phase 0" not in seen

@@ -69,6 +69,7 @@ def _only_owner(person: Person) -> None:
 
 def _row(study: Study, row: dict[str, Any], base: str) -> dict[str, Any]:
     name = row["person"]
+    place = reading.place_of(study.store, study.phases, name, study.clock())
     times = study.store.rows(
         "SELECT a.active_ms, a.revision FROM answers a JOIN items i ON i.item = a.item "
         "WHERE i.person = ? AND i.training = 0",
@@ -79,10 +80,18 @@ def _row(study: Study, row: dict[str, Any], base: str) -> dict[str, Any]:
         "person": name,
         "link": _link(study, row, base),
         "consent": "consent" in reading.milestones(study.store, name),
-        "phases": [reading.progress(study.store, name, phase.number) for phase in study.phases],
+        "phases": [
+            (*reading.progress(study.store, name, phase.number), _opens(place) if place.phase == phase else "")
+            for phase in study.phases
+        ],
         "seconds": statistics.median(first) if first else None,
         "corrections": len(times) - len(first),
     }
+
+
+def _opens(place: reading.Place) -> str:
+    """The day on which the part that a reader waits for opens."""
+    return datetime.fromtimestamp(place.until, UTC).strftime("%Y-%m-%d") if place.step == "waiting" else ""
 
 
 def _link(study: Study, row: dict[str, Any], base: str) -> str:
@@ -91,4 +100,12 @@ def _link(study: Study, row: dict[str, Any], base: str) -> str:
 
 def _events(study: Study) -> list[dict[str, Any]]:
     rows = study.store.rows("SELECT at, person, what, detail FROM events ORDER BY event DESC LIMIT ?", LAST_EVENTS)
-    return [{**row, "time": datetime.fromtimestamp(row["at"], UTC).strftime("%Y-%m-%d %H:%M:%S")} for row in rows]
+    when = [datetime.fromtimestamp(row["at"], UTC).strftime("%Y-%m-%d %H:%M:%S") for row in rows]
+    return [{**row, "what": _what(row["what"]), "time": time} for row, time in zip(rows, when, strict=True)]
+
+
+def _what(what: str) -> str:
+    """An event in the page's words: the database counts phases from 0, people count parts from 1."""
+    kind, _, rest = what.partition(" ")
+    number, _, done = rest.partition(" ")
+    return f"part {int(number) + 1} {done}" if kind == "phase" and number.isdigit() else what

@@ -13,8 +13,15 @@ PHASE_WORDS = {
         "Say for each which of the two it is. There may be more of one kind than of the other."
     ),
     "rate": "Each image comes with a few words. Say how well it shows them, and how real it looks.",
-    "pairs": "Two images stand side by side. One comes from a patient, the other was made by a program.",
+    "pairs": "Two images stand side by side. One comes from a patient, the other was made by a program. "
+    "Say which of them is the real one.",
 }
+# Consent promises the study's purpose at the end; until then it stands on no page of an unaware reader.
+PURPOSE = (
+    "Some of the images were synthetic: made by a computer program that had learned from images of patients, and of no "
+    "patient themselves. The study asks whether experts read such images as they read real ones, and whether they can "
+    "tell the two apart. Nobody's skill is judged."
+)
 
 
 def message_page(

@@ -44,7 +44,7 @@ def questions(phase: Phase, label: LabelColumn | None) -> tuple[Question, ...]:
     asked: list[Question] = []
     if phase.kind == "grade":
         assert label is not None
-        title = label.name.replace("_", " ")
+        title = spelled(label.name)
         asked.append(
             Question("answer", phase.question or f"Your reading: {title}", _options([str(v) for v in label.values]))
         )
@@ -64,6 +64,15 @@ def questions(phase: Phase, label: LabelColumn | None) -> tuple[Question, ...]:
         options = tuple(Option(level, level, level[-1], ends.get(level, "")) for level in levels)
         asked.append(Question("confidence", "How sure are you?", options))
     return tuple(asked)
+
+
+def spelled(name: str) -> str:
+    """A label column's name as people write it: kl_grade -> KL grade. Short words without a vowel are initials."""
+    words = name.replace("_", " ").split()
+    return " ".join(
+        word.upper() if len(word) < 5 and word.isalpha() and not set("aeiouy") & set(word.lower()) else word
+        for word in words
+    )
 
 
 def _options(values: list[str]) -> tuple[Option, ...]:

@@ -10,6 +10,7 @@ from synthcohort.pages.render import render
 from synthcohort.study import quiz, reading
 from synthcohort.study.access import Person, invitation
 from synthcohort.study.pages import case_page
+from synthcohort.study.questions import spelled
 from synthcohort.study.server import Asking, Posting, Study, study_of
 
 router = APIRouter()
@@ -79,7 +80,7 @@ def progress(request: Request, person: Asking) -> Response:
         rows.append({"name": name, "seen": len(own), "right": sum(own), "last": last})
     return HTMLResponse(
         render(
-            "study_learner.html", title=study.title, label=phase.label.replace("_", " "), seen=len(history),
+            "study_learner.html", title=study.title, label=spelled(phase.label), seen=len(history),
             right=sum(seen.right for seen in history), level=now.level, levels=len(steps), due=now.num_due,
             classes=rows if history else [], link=f"{str(request.base_url).rstrip('/')}/join/{token}",
             csrf=person.csrf,

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from synthcohort.study import reading
 from synthcohort.study.access import Person
-from synthcohort.study.pages import PHASE_WORDS, case_page, message_page
+from synthcohort.study.pages import PHASE_WORDS, PURPOSE, case_page, message_page
 from synthcohort.study.reading import PhaseFacts, Place
 from synthcohort.study.server import Asking, Posting, Study, home, study_of
 
@@ -175,9 +175,14 @@ def _between(study: Study, person: Person, place: Place) -> str:
         day = datetime.fromtimestamp(place.until, UTC).strftime("%d %B %Y, %H:%M UTC")
         words = ["Thank you: this part is complete, and everything is saved.", f"The next part opens on {day}."]
         return message_page(title, "A pause", words, csrf=csrf, leave=True)
+    asked = [f"Questions: {study.contact}"] if study.contact else []
     if place.step == "closed":
-        return message_page(title, "The study is closed", ["Thank you for your time."], csrf=csrf, leave=True)
+        took_part = "consent" in reading.milestones(study.store, person.name)
+        words = ["Thank you for your time.", *([PURPOSE] if took_part else []), *asked]
+        return message_page(title, "The study is closed", words, csrf=csrf, leave=True)
     words = ["All parts are complete, and everything is saved. Thank you."]
+    told = any(phase.kind in ("origin", "pairs") for phase in study.phases)
+    words += [PURPOSE if told else "When all have finished, this link tells you what the study was for.", *asked]
     return message_page(title, "Done", words, csrf=csrf, leave=True)
 
 
@@ -189,8 +194,10 @@ KEYS = (
 
 
 def _counted(cases: int, training: int) -> str:
-    words = f"There are {cases} cases."
-    if training:
+    words = "There is one case." if cases == 1 else f"There are {cases} cases."
+    if training == 1:
+        words += " One more comes first for practice: after it the expected answer is shown."
+    elif training:
         words += f" {training} more come first for practice: after these the expected answer is shown."
     return words + " You may stop at any time and come back with your link."
 

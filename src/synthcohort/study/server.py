@@ -23,6 +23,8 @@ from synthcohort.study.reading import phases
 from synthcohort.study.store import Store
 
 COOKIE = "reading_session"
+WELCOME = "This link is yours alone: with it you come back to where you stopped, on any device."
+WELCOME_COURSE = "Press the button to begin. You then get a link of your own, without giving a name."
 STATIC = {"style.css": "text/css", "viewer.js": "text/javascript"}
 
 
@@ -117,18 +119,16 @@ def home() -> RedirectResponse:
 
 
 def _add_entrance(app: FastAPI) -> None:
-    @app.get("/join/{token}", response_class=HTMLResponse)
-    def invited(request: Request, token: str) -> Response:
-        """The link's page: a press of the button begins, so that a mail scanner that follows links does not."""
-        study = study_of(request)
-        if who_is_invited(study.store, study.secret, token) is None:
-            raise HTTPException(404)
-        words = ["This link is yours alone: with it you come back to where you stopped, on any device."]
-        return HTMLResponse(message_page(study.title, "Welcome", words, action=f"/join/{token}", button="Begin"))
-
-    @app.post("/join/{token}")
+    @app.api_route("/join/{token}", methods=["GET", "POST"])
     def join(request: Request, token: str) -> Response:
+        """The link's page; the press of its button begins, so that a mail scanner that follows links does not."""
         study = study_of(request)
+        if request.method == "GET":
+            invited = who_is_invited(study.store, study.secret, token)
+            if invited is None:
+                raise HTTPException(404)
+            words = [WELCOME_COURSE if invited[1] == "course" else WELCOME]
+            return HTMLResponse(message_page(study.title, "Welcome", words, action=f"/join/{token}", button="Begin"))
         if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise HTTPException(403)
         found = who_is_invited(study.store, study.secret, token)

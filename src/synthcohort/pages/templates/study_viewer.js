@@ -216,7 +216,7 @@ function main() {
   const output = document.querySelector(".window");
   const say = (view) => {
     const center = Math.round((view.low + view.high) / 2 - view.offset);
-    output.textContent = `C ${center}  W ${Math.round(view.high - view.low)}  ${(view.scale / (window.devicePixelRatio || 1)).toFixed(1)}×`;
+    output.textContent = `Center ${center} · width ${Math.round(view.high - view.low)} · ${(view.scale / (window.devicePixelRatio || 1)).toFixed(1)}×`;
   };
   const canvases = [...document.querySelectorAll("canvas[data-image]")];
   const views = canvases.map((canvas) => new View(canvas, canvas.parentElement.querySelector(".status"), say));
