@@ -4,7 +4,7 @@
     python benchmarks/gan.py --source runs/ten --only sets            the twelve trainings and their scores alone
     python benchmarks/gan.py --generators runs/bench-generators       with the diffusion models of a finished comparison
     python benchmarks/gan.py --minutes 0.3 --overtrain-minutes 0.3 --seeds 0 --most 120 --steps 10 --count 60 \\
-        --evaluate 0 --here --out runs/bench-gan-trial                a short run through all stages
+        --rounds 1 --evaluate 0 --here --out runs/bench-gan-trial                a short run through all stages
 
 Protocol: docs/experiments/2026-11-25-gan.md. Every stage runs in a process of its own and leaves a JSON file in --out;
 one that is there is not done again, and a training goes on from its checkpoint: a run that was stopped goes on.
@@ -30,7 +30,7 @@ from synthcohort.core.files import read_json, remove, write_json
 SETS = (COMPARED, "chest-ct", "brain-mri", "chest-xray")
 LEAST_OF_CLASS = 20  # images of a class for its Vendi score
 GUIDANCE, STEPS = (1.0, 1.5, 2.0), (8, 12, 16, 24)
-ROUNDS, OF_GAN, OF_DIFFUSION = 5, 640, 64  # images drawn in turns to measure both rates
+OF_GAN, OF_DIFFUSION = 640, 64  # images drawn in turns to measure both rates
 
 
 class Bench(Stages):
@@ -255,7 +255,7 @@ def speed(bench: Bench, seed: str) -> dict[str, Any]:
     generators = {way: generator_of(bench, way, COMPARED, seed) for way in ways}
     said = conditions(bench, COMPARED, wanted_classes(bench.scorer(COMPARED).cohort, OF_GAN, 0))
     rates: dict[str, list[float]] = {way: [] for way in ways}
-    for turn in range(ROUNDS + 1):
+    for turn in range(bench.args.rounds + 1):
         for way, count in ways.items():
             rate = timed_drawing(generators[way], said[:count], turn)[1]
             if turn:  # the first one prepares kernels
@@ -433,6 +433,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--count", type=int, default=1000, help="images scored of each training")
     parser.add_argument("--steps", type=int, default=800, help="batches of each grader's fit")
+    parser.add_argument("--rounds", type=int, default=5, help="turns in which both rates of drawing are measured")
     parser.add_argument("--most", type=int, metavar="N", help="at most N images of each role: for a short trial")
     parser.add_argument(
         "--generators", type=Path, metavar="DIR",
