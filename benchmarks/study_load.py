@@ -1,17 +1,18 @@
 """Fifty readers at once on a real server: how long an answer takes, and whether one is lost when the server is killed.
 
 Protocol: --readers readers answer all their cases as fast as they can, each in a thread of its own, page, image and
-answer by turns as a browser does. After a third of the answers the server is killed (SIGKILL) and started again;
+answer by turns as a browser does. --kills times, at even steps, the server is killed (SIGKILL) and started again;
 readers wait and go on. Then every answer that was acknowledged (the redirect after it arrived) must be in the database
 with the value that was sent, once. Times of answers (POST to redirect) are printed, those around the kill left out.
 Traffic goes to 127.0.0.1 alone and ends with the cases.
 
-    python benchmarks/study_load.py --out runs/study-load [--readers 50] [--cases 20] [--database postgresql://…]
+    python benchmarks/study_load.py --out runs/study-load [--readers 50] [--cases 20] [--postgres | --database URL]
 """
 
 import argparse
 import http.client
 import json
+import os
 import re
 import signal
 import socket
@@ -25,6 +26,7 @@ from urllib.parse import urlencode
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
+from study_cluster import cluster
 from study_people import phantom_cohort
 
 from synthcohort.study.backup import open_store
@@ -143,9 +145,19 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=20)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--pause", type=float, default=1.0, help="seconds that a reader looks at a case")
-    parser.add_argument("--database")
+    parser.add_argument("--kills", type=int, default=2)
+    parser.add_argument("--database", help="an empty PostgreSQL database")
+    parser.add_argument("--postgres", action="store_true", help="start a PostgreSQL for the run")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    if not args.postgres:
+        return measure(args)
+    with cluster(("load",)) as (args.database,):
+        return measure(args)
+
+
+def measure(args: argparse.Namespace) -> int:
+    """Serves a new study, reads it, kills the server in the middle, and looks for every acknowledged answer."""
     each = args.cases // 2
     names = tuple(f"reader-{i}" for i in range(args.readers))
     design = Design(phases=(Phase("grade", label="kl_grade", real=each, synthetic=each, training=0),), readers=names)
@@ -159,14 +171,15 @@ def main() -> int:
     began = time.time()
     for reader in readers:
         reader.start()
-    killed = None
+    away: list[tuple[float, float]] = []  # from a second before each kill to five after the new start
     while any(reader.is_alive() for reader in readers):
         time.sleep(0.05)
-        if killed is None and sum(len(reader.sent) for reader in readers) >= args.readers * args.cases / 3:
+        share = (len(away) + 1) / (args.kills + 1)
+        if len(away) < args.kills and sum(len(r.sent) for r in readers) >= share * args.readers * args.cases:
             killed = time.time()
             server.kill()
             server.start()
-            again = time.time()
+            away.append((killed - 1, time.time() + 5))
     took = time.time() - began
     server.stop()
     store = open_store(study, args.database)
@@ -174,16 +187,19 @@ def main() -> int:
     store.close()
     sent = {item: body for reader in readers for item, body in reader.sent.items()}
     lost = sum(stored.get(item) != body for item, body in sent.items())
-    calm = [took for reader in readers for at, took in reader.times if killed and not killed - 1 < at < again + 5]
+    times = [found for reader in readers for found in reader.times]
+    calm = [took for at, took in times if not any(first < at < last for first, last in away)]
     result = {
         "readers": args.readers, "acknowledged": len(sent), "stored": len(stored), "lost_or_changed": lost,
         "errors": [error for reader in readers for error in reader.errors][:5],
         "answer_ms": {f"p{q}": round(1000 * float(np.percentile(calm, q)), 1) for q in (50, 95, 99)},
-        "seconds": round(took, 1), "killed": killed is not None,
+        "answers_timed": len(calm), "seconds": round(took, 1), "kills": len(away),
+        "load_average": [round(load, 1) for load in os.getloadavg()], "cores": os.cpu_count(),
         "database": "postgresql" if args.database else "sqlite",
     }  # fmt: skip
     print(json.dumps(result))
-    return 1 if lost or result["errors"] or len(sent) != args.readers * args.cases else 0
+    whole = len(sent) == args.readers * args.cases and len(away) == args.kills
+    return 1 if lost or result["errors"] or not whole else 0
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """A study kept in PostgreSQL, from the sample to the analysis, and its backup into SQLite and into another database.
 
-Two empty databases of a server on this machine are needed; everything is checked by assertions.
+Everything is checked by assertions, in two empty databases: those named, or of a PostgreSQL of its own.
 
-    python benchmarks/study_postgres.py postgresql://USER@127.0.0.1/first postgresql://USER@127.0.0.1/second
+    python benchmarks/study_postgres.py [postgresql://USER@127.0.0.1/first postgresql://USER@127.0.0.1/second]
 """
 
 import re
@@ -12,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from starlette.testclient import TestClient
+from study_cluster import cluster
 from study_people import phantom_cohort
 
 from synthcohort.core.errors import ArtifactError
@@ -95,4 +96,8 @@ def main(first: str, second: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    if len(sys.argv) == 3:
+        sys.exit(main(sys.argv[1], sys.argv[2]))
+    with cluster(("first", "second")) as databases:
+        status = main(*databases)
+    sys.exit(status)
