@@ -1,11 +1,15 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from synthcohort.core.cohort import Cohort
+from synthcohort.core.config import to_mapping
 from synthcohort.core.errors import ConfigError
+from synthcohort.core.run import RunFolder
 from synthcohort.core.seeds import rng
-from synthcohort.evaluation.canaries import audit_canaries, exposure, smallest_share
+from synthcohort.evaluation.canaries import audit_canaries, canaries, exposure, has_canaries, smallest_share
 from synthcohort.imaging.canaries import CanaryConfig, canary, canary_hosts
 from synthcohort.imaging.intensity import ValueRange
 
@@ -72,3 +76,45 @@ def test_too_few_canaries_or_nothing_to_look_at_is_said(toys, tmp_path):
         audit_canaries(real, CanaryConfig(count=3), tmp_path, 0, synthetic=real)
     with pytest.raises(ConfigError, match="run folder or synthetic"):
         audit_canaries(real, CanaryConfig(count=9), tmp_path, 0)
+
+
+@pytest.fixture
+def planted(toys, tmp_path):
+    """A GAN's run that says what it planted, its real cohort, and synthetic images that show the marks."""
+    real = toys.cohort(tmp_path / "real", num=80)
+    config = CanaryConfig(count=12, strength=0.2)
+    train = real.select(split="train")
+    hosts = canary_hosts(train.image_ids, config)
+    images = [canary(train.image(int(i)), train.image_ids[i], ValueRange(0, 255), config) for i in hosts]
+    toys.cohort(tmp_path / "made", "synthetic", num=12, draw=lambda *_: images.pop(0), screened=True)
+    run = RunFolder.open(tmp_path / "run", "gan", {"cohorts": [real.digest]})
+    run.update(done=True, canaries={"images": 12, "settings": to_mapping(config), "started_from": None})
+    given = SimpleNamespace(real_path=tmp_path / "real", synthetic_path=tmp_path / "made")
+    return run, lambda: canaries(given, None, None, None, tmp_path / "cache", 0, run.path)
+
+
+def test_the_part_audits_what_the_run_says_it_planted(planted):
+    run, audited = planted
+    assert has_canaries(run.path)
+    found = audited()
+    assert found["figures"]["canaries"]["fully_exposed"] == 12
+    assert found["scores"][0]["high"] == 6
+    assert 4 < found["scores"][0]["low"] < 6, "twelve canaries are not all there could be"
+
+
+def test_a_run_that_can_not_be_audited_says_why_and_names_no_folder(planted, toys, tmp_path):
+    run, audited = planted
+    facts = run.info["canaries"]
+    run.update(canaries={"images": 0, "settings": None, "started_from": facts})
+    found = audited()
+    assert found["scores"][0]["value"] is None
+    assert "started from" in found["scores"][0]["computed_on"]
+    run.update(canaries=facts, config={"cohorts": ["sha256:another"]})
+    found = audited()
+    assert "trained on other cohorts" in found["scores"][0]["computed_on"]
+    run.update(kind="diffusion", config={"cohorts": [Cohort.open(tmp_path / "real").digest]})
+    found = audited()  # it has no model
+    assert found["scores"][0]["computed_on"].startswith("not measured: ")
+    assert tmp_path.as_posix() not in str(found)
+    assert not has_canaries(None)
+    assert not has_canaries(tmp_path / "nowhere")

@@ -1,4 +1,6 @@
+import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from synthcohort.core.policy import FAMILIES, load_policy
 from synthcohort.evaluation import evaluate, scorecard
 from synthcohort.evaluation.config import EvaluateConfig, GraderConfig, UtilityConfig
 
+ROOT = Path(__file__).parents[2]
 CONFIG = EvaluateConfig(
     encoders=("self_trained",),
     min_class_images=6,
@@ -128,3 +131,38 @@ def test_mistakes_leave_nothing_behind(made, tmp_path, arguments, error):
     with pytest.raises(error):
         evaluate(**asked)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def documented() -> list[re.Pattern[str]]:
+    """The names of docs/formats.md, "Figures by name"; a word in capitals in a name stands for any."""
+    text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    section = text.partition("### Figures by name")[2].partition("\n## ")[0]
+    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    names = {name for cell in cells for name in re.findall("`([^` ]+)`", cell)}
+    return [re.compile(re.sub("[A-Z]+", "[a-z0-9_]+", re.escape(name))) for name in sorted(names)]
+
+
+def names_in_code() -> set[str]:
+    """Names of scores that stand in the code as they are: first arguments of entry(...), keys of FIGURES."""
+    found = set()
+    for path in (ROOT / "src" / "synthcohort" / "evaluation").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "entry" and node.args:
+                found |= {node.args[0].value} if _is_text(node.args[0]) else set()
+            if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "FIGURES":
+                assert isinstance(node.value, ast.Dict)
+                found |= {key.value for key in node.value.keys if _is_text(key)}
+    return found
+
+
+def _is_text(node: ast.AST | None) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def test_every_score_is_documented(scores):
+    known = documented()
+    names = {score["name"] for score in scores["scores"]} | set(scores["figures"])
+    assert len(names) > 40
+    assert len(names_in_code()) > 40
+    missing = sorted(n for n in names | names_in_code() if not any(known_one.fullmatch(n) for known_one in known))
+    assert missing == [], "describe them in docs/formats.md, Figures by name"

@@ -23,9 +23,11 @@ PROVENANCE = {
 }  # fmt: skip
 
 
-def write_cohort(path: Path, count: int = 6, screened: bool = True, origin: str = "synthetic", **record) -> Cohort:
+def write_cohort(
+    path: Path, count: int = 6, screened: bool = True, origin: str = "synthetic", made: dict | None = None, **record
+) -> Cohort:
     labels = [LabelColumn("kl_grade", "ordinal", (0, 1, 2))]
-    writer = CohortWriter(path, "toy", origin, labels, PROVENANCE, "toy")
+    writer = CohortWriter(path, "toy", origin, labels, made or PROVENANCE, "toy")
     for i in range(count):
         image = rng("image", i).integers(0, 256, (6, 5)).astype(np.uint8)
         row = {"image_id": f"synthetic-{i:04d}", "kl_grade": i % 3, "modality": "DX", "body_part": "KNEE"}

@@ -105,6 +105,25 @@ def test_an_image_made_from_a_real_one_is_refused_whatever_the_reason(
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.mark.parametrize("level", ["internal", "partner", "open"])
+@pytest.mark.parametrize("place", ["cohort", "scores", "parts"])
+def test_images_of_a_run_with_canaries_are_refused_at_every_level(
+    make_cohort, scores_of, save, key, tmp_path, capsys, level, place
+):
+    plain = make_cohort("plain").info["provenance"]
+    told = plain | {"canaries": {"images": 12, "settings": {"count": 12}, "started_from": None}}
+    cohort = make_cohort(made={"cohort": told, "scores": plain, "parts": {"parts": [plain, told]}}[place])
+    scores = scores_of(cohort)
+    if place == "scores":
+        scores["synthetic"]["provenance"] = told
+    command = [*asked(cohort, save(scores), key, tmp_path / "bundle"), *STATED, "--policy", level]
+    assert main(command) == 1
+    assert "Canaries were planted in the training images" in capsys.readouterr().err
+    assert main([*command, "--override", "no_canaries=We planted them to audit this."]) == 1
+    assert "No written reason sets this rule aside" in capsys.readouterr().err
+    assert not (tmp_path / "bundle").exists()
+
+
 PLANTED = {
     "patient_id": "PLANTED-PATIENT", "group_id": "PLANTED-GROUP", "series_id": "PLANTED-SERIES", "site": "PLANTED-SITE",
     "manufacturer": "PLANTED-MAKER", "source_digest": "sha256:PLANTED-SOURCE", "ethnicity": "PLANTED-ETHNICITY",
