@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUT ?= runs/demo
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tiny test check bench bench-ingest bench-generators bench-study test-study test-kill test-pacs clean
+.PHONY: help setup demo tiny test check bench bench-ingest bench-generators bench-evaluate bench-study test-study test-kill test-pacs clean
 
 help:           ## what can be made
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,14 +41,20 @@ bench-generators:  ## ours against diffusers and MONAI at equal wall-clock, in a
 	runs/peers-venv/bin/pip install -q -c constraints.txt diffusers==0.42.1 monai==1.6.1
 	runs/peers-venv/bin/python benchmarks/generators.py
 
+bench-evaluate: setup  ## time and memory of a whole evaluation of 5,000 images against 6,600 (about an hour)
+	$(BIN)/python benchmarks/evaluate.py
+
 test-pacs: setup  ## fetch and receive against a real Orthanc on loopback (needs Debian's orthanc and orthanc-dicomweb)
 	$(BIN)/python scripts/pacs.py --check
 	$(BIN)/pytest tests/pacs -m pacs
 
-test-study: setup  ## studies in a real browser and under load (needs Debian's chromium)
-	$(BIN)/pip install -q playwright
+test-study: setup  ## studies in a real browser, attacked, and under load (needs Debian's chromium and postgresql)
+	$(BIN)/pip install -q -c constraints.txt playwright schemathesis
 	$(BIN)/python benchmarks/study_browser.py --out runs/study-browser
+	$(BIN)/python benchmarks/study_attacks.py --out runs/study-attacks
+	$(BIN)/python benchmarks/study_postgres.py
 	$(BIN)/python benchmarks/study_load.py --out runs/study-load
+	$(BIN)/python benchmarks/study_load.py --out runs/study-load --postgres
 
 bench-study: setup  ## coverage of a study's intervals, and what its pages leak
 	$(BIN)/python benchmarks/study_coverage.py
