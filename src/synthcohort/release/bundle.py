@@ -21,6 +21,7 @@ from synthcohort.pages.report import render_evidence
 from synthcohort.release import decision as decisions
 from synthcohort.release import manifest, provenance, site
 from synthcohort.release.config import ReleaseConfig
+from synthcohort.release.credentials import ROOT, check_credentials, credentials_of
 from synthcohort.release.decision import Decision, decide
 from synthcohort.release.documents import readme, write_documents
 from synthcohort.release.evidence import Evidence, read_evidence
@@ -78,6 +79,7 @@ def release(
         check_pdf()
     request = Request(policy, key, overrides, answers)
     judged = assess(synthetic, evidence, config, request)
+    check_credentials(config, judged.key)
     if judged.decision.decision != "release":
         raise Refused(*judged.decision.reasons, *_too_near(judged.evidence), *_left_over(out))
     signer = fingerprint(judged.key.public_key()) if judged.key else None
@@ -140,7 +142,10 @@ def _write(
     writer = manifest.Writer(folder)
     cohort, decision, scores = judged.cohort, judged.decision, judged.evidence.scores
     pages = site.Site(writer, cohort, config, judged.policy.name)
-    count = _through(write_images(writer, cohort, config), pages)
+    credentials = credentials_of(config, judged.key)
+    count = _through(write_images(writer, cohort, config, credentials), pages)
+    if credentials is not None and credentials.root is not None:
+        writer.add(ROOT, credentials.root)
     pages.finish()
     code = code_identity()
     chain = provenance.provenance_of(scores, cohort, decision, code)

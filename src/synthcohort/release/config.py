@@ -26,6 +26,8 @@ class ReleaseConfig:
     images_per_class: int = 16  # on the report's sheets
     site_images: int = 2000  # shown by the bundle's own pages, at even steps through the cohort; 0: no such pages
     pdf: bool = False  # the documents as PDF as well; needs weasyprint (extra `pdf`)
+    c2pa: bool = False  # PNG files carry C2PA content credentials; needs a key, and c2pa-python (extra `c2pa`)
+    c2pa_chain: str = ""  # PEM of an authority's certificate for the key; empty: the key issues one for itself
     # Acquisition values that no scanner set, only on request, by DICOM keyword: {KVP = 120}. Each file says so.
     simulated: dict[str, float] = field(default_factory=dict)
 

@@ -41,10 +41,7 @@ def write_documents(
 def override_words(decision: Decision) -> str:
     """What was set aside, for the top of every page; empty when nothing was."""
     rules = {rule.name: rule for rule in decision.rules}
-    return " ".join(
-        f"{rules[name].reason} The reason given: “{reason}”"
-        for name, reason in decision.overrides.items()
-    )
+    return " ".join(f"{rules[name].reason} The reason given: “{reason}”" for name, reason in decision.overrides.items())
 
 
 def readme(facts: Facts, signed: bool) -> str:
@@ -88,6 +85,11 @@ def readme(facts: Facts, signed: bool) -> str:
         ),
         "documents/      summary for an ethics board, data card, model card, scorecard, STANDING Together, regulation",
         *(folders[name] for name in facts.config.formats),
+        *(
+            ["content_credentials.pem  root of the C2PA credentials in the PNG files; it holds the owner's public key"]
+            if facts.config.c2pa and not facts.config.c2pa_chain
+            else []
+        ),
         "metadata.csv    one row an image: file names, labels, seed, digest",
         "load.py         reads the images in ten lines of Python",
         "decision.json   every rule of the decision with what was found",

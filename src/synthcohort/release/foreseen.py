@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from synthcohort.core.errors import Problem
 from synthcohort.core.policy import load_policy
 from synthcohort.core.signing import fingerprint, load_private
+from synthcohort.pages.pdf import check_pdf
 from synthcohort.release.config import ReleaseConfig
+from synthcohort.release.credentials import check_credentials
 from synthcohort.release.decision import STATEMENTS
 from synthcohort.release.questions import read_answers
 from synthcohort.release.request import Request
@@ -23,9 +25,13 @@ class Foreseen:
 
 def foresee(config: ReleaseConfig, request: Request) -> Foreseen:
     """Judges a request by what stands in it. Raises InputError or ConfigError for a policy, key or answers file that
-    can't be read."""
+    can't be read, and for what is asked of the bundle and can't be made on this machine."""
     policy = load_policy(request.policy)
-    signer = fingerprint(load_private(request.key).public_key()) if request.key else None
+    key = load_private(request.key) if request.key else None
+    signer = fingerprint(key.public_key()) if key else None
+    if config.pdf:
+        check_pdf()
+    check_credentials(config, key)
     answers = read_answers(request.answers) if request.answers else {}
     stated = {**answers, **{name: getattr(config, name) or answers.get(name, "") for name in STATEMENTS}}
     unsigned = None

@@ -16,6 +16,7 @@ from synthcohort.core.progress import progress
 from synthcohort.formats import dicom_export, nifti_export, parquet_export, png_export
 from synthcohort.formats.dicom_export import Equipment, SlicePlace, SyntheticImage
 from synthcohort.release.config import ReleaseConfig
+from synthcohort.release.credentials import Credentials
 from synthcohort.release.manifest import Writer
 
 METADATA = "metadata.csv"
@@ -30,13 +31,13 @@ FOLDERS = {"dicom": "images/dicom", "png": "images/png", "nifti": "images/nifti"
 
 
 def write_images(
-    writer: Writer, cohort: Cohort, config: ReleaseConfig
+    writer: Writer, cohort: Cohort, config: ReleaseConfig, credentials: Credentials | None = None
 ) -> Iterator[tuple[SyntheticImage, Mapping[str, Any]]]:
     """Writes every image and its row; yields each with its row once written. One image, or volume, in memory at a time.
 
     Raises Refused when an image's pixels do not give the digest of its record.
     """
-    export = Exporter(writer, cohort, config)
+    export = Exporter(writer, cohort, config, credentials)
     header = [
         "image_id", *config.formats, *(["sop_instance_uid"] if "dicom" in config.formats else []), "volume", "frame",
         *cohort.labels, *RELEASED_COLUMNS, "png_offset",
@@ -80,8 +81,8 @@ def places_of(cohort: Cohort) -> dict[str, SlicePlace]:
 class Exporter:
     """Writes one image after the other in the formats asked for."""
 
-    def __init__(self, writer: Writer, cohort: Cohort, config: ReleaseConfig):
-        self.writer, self.cohort, self.config = writer, cohort, config
+    def __init__(self, writer: Writer, cohort: Cohort, config: ReleaseConfig, credentials: Credentials | None):
+        self.writer, self.cohort, self.config, self.credentials = writer, cohort, config, credentials
         self.equipment = Equipment(metadata.version("synthcohort"), f"Synthetic cohort {cohort.digest}")
         self.named = next((label for label in cohort.labels.values() if label.kind in ("nominal", "ordinal")), None)
         self._part: list[dict[str, Any]] = []
@@ -99,10 +100,11 @@ class Exporter:
             row["sop_instance_uid"] = dicom_export.uid(image, "instance")
         if {"png", "classes", "parquet"} & set(formats):
             png = png_export.encode(image.pixels, name)
+            file = self.credentials.sign(png, f"{name}.png") if self.credentials else png
             if "png" in formats:
-                row["png"] = self.writer.add_image(FOLDERS["png"], f"{name}.png", png)
+                row["png"] = self.writer.add_image(FOLDERS["png"], f"{name}.png", file)
             if "classes" in formats:
-                row["classes"] = self.writer.add_image(self._class(image), f"{name}.png", png)
+                row["classes"] = self.writer.add_image(self._class(image), f"{name}.png", file)
             if "parquet" in formats:
                 row["parquet"] = self._add_row(image, png, row)
         if "nifti" in formats:
