@@ -63,7 +63,13 @@ from synthcohort.training.watch import Watch
 
 MEASURED_STEPS = 6
 MEMORY = "raise gan.accumulate, or lower gan.batch, gan.size or gan.network.channels"
-REMEDY = "train on more images, raise gan.gamma, or train a diffusion model (without --gan)"
+INSTEAD = "or train a diffusion model (--diffusion)"
+REMEDIES = {  # what an alarm of each kind asks for
+    "divergence": f'lower gan.learning_rate, raise gan.gamma, set gan.precision="float32", {INSTEAD}',
+    "collapse": f"raise gan.gamma, lower gan.learning_rate, train for longer, {INSTEAD}",
+    "overfitting": f"train on more images, raise gan.gamma, {INSTEAD}",
+    "copies": "train on more images or for a shorter time, or raise gan.augment",
+}
 GOOD = "good"  # folder of the state that training goes back to
 
 
@@ -331,7 +337,8 @@ def _finish(
     if chosen is None or not (run.path / "averages" / f"{chosen.step:09d}.safetensors").exists():
         reason = alarm.reason if alarm else "drawn images have collapsed, or are copies, at every look"
         write_page(run, state.config)
-        raise TrainingError(Problem("training of the GAN", f"ended without a usable model: {reason}", remedy=REMEDY))
+        remedy = REMEDIES[alarm.kind if alarm else "collapse"]
+        raise TrainingError(Problem("training of the GAN", f"ended without a usable model: {reason}", remedy=remedy))
     if alarm is not None:
         print(f"warning: training ended early: {alarm.reason}", file=sys.stderr, flush=True)
     state.average.load_state_dict(state.average.state_dict() | _averaged(run, state, chosen))

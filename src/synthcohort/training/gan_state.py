@@ -6,13 +6,14 @@ it comes from the batches' own generators, so that a state holds nothing random.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from synthcohort.core.errors import ArtifactError, Problem
 from synthcohort.core.seeds import seed_from
 from synthcohort.models.checkpoint import load_checkpoint, save_checkpoint
 from synthcohort.models.condition import Condition
@@ -256,9 +257,24 @@ class GanState:
             self.averages.load(part(tensors, "averages."))
             for key, optimizer in self.optimizers.items():
                 restore_moments(optimizer, tensors, f"adam-{key}.")
-        course = dict(facts["course"])
-        self.course = Course(**course | {"ended": tuple(course["ended"]) if course["ended"] else None})
+        self.course = _course(facts.get("course"), folder)
         return True
+
+
+def _course(content: Any, folder: Path) -> Course:
+    """The course in a checkpoint. Raises ArtifactError where another version of the program wrote it."""
+    known = {field.name for field in fields(Course)}
+    if not isinstance(content, dict) or set(content) != known:
+        found = sorted(set(content) ^ known) if isinstance(content, dict) else ["course"]
+        raise ArtifactError(
+            Problem(
+                f"checkpoint {folder}",
+                f"is of another version (it differs in {', '.join(found)})",
+                remedy="train into another --out, or with the synthcohort that began it",
+            )
+        )
+    ended = content["ended"]
+    return Course(**content | {"ended": tuple(ended) if ended else None})
 
 
 def glide(share: float, end: float) -> float:
