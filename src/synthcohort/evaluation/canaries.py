@@ -107,12 +107,13 @@ def canaries(
     policy: Policy,
     cache: Path,
     seed: int,
-    run: Path,
+    run: Path | None,
 ) -> dict[str, Any]:
     """The part of the scorecard, for a run that planted canaries: their exposure; it gates nothing.
 
     Real and synthetic images are taken as they are stored: marks are brought to the model's size with their hosts.
     """
+    assert run is not None  # has_canaries
     settings = planted_by(run)
     try:
         if settings is None:

@@ -27,7 +27,6 @@ def curves(
     log: bool = False,
     zero: bool = False,
     x_labels: Sequence[str] | None = None,
-    y_name: str = "",
 ) -> Markup:
     """The lines on linear axes, or with a logarithmic y axis where all values are above 0; words when there is none.
 
@@ -59,8 +58,6 @@ def curves(
             parts.append(
                 f'<text class="tick" x="{where:.1f}" y="{HEIGHT - 24}" text-anchor="middle">{escape(text)}</text>'
             )
-    if y_name:
-        parts.append(f'<text class="tick" x="{LEFT}" y="{HEIGHT - 6}">{escape(y_name)}, over:</text>')
     parts.append(f'<text class="tick" x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">{escape(x_name)}</text>')
     ends = []
     for number, line in enumerate(lines):

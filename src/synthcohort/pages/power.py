@@ -1,10 +1,10 @@
 """What the check for copies would have noticed: a curve over shares of planted copies, with its numbers in words."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from synthcohort.pages.curves import Curve, curves
@@ -35,21 +35,34 @@ def copy_power(family: Mapping[str, Any] | None) -> Power | None:
     points = [
         (float(point["leak_rate"]), 100 * float(point["fail_probability"])) for point in figures.get("power") or []
     ]
-    said = (*_unclear(family), *_counts(figures), *_caught(figures, bool(points)))
+    said = (*_unclear(family), *_counts(family, figures), *_caught(figures, bool(points)))
     if not points:
         return Power(None, (), said)
     places = [(float(place), chance) for place, (_, chance) in enumerate(points)]
+    crossing = _place(figures.get("smallest_rate_caught"), [rate for rate, _ in points])
+    exact = [] if crossing is None else [(crossing, float(SURE))]
     chart = curves(
         [
-            Curve("this audit", places),
+            Curve("this audit", sorted([*places, *exact])),
             Curve(f"{SURE} of 100", [(place, float(SURE)) for place, _ in places], dashed=True),
         ],
         "share of copies among the images",
         zero=True,
         x_labels=[percent(rate) for rate, _ in points],
-        y_name="times of 100 that the check fails",
     )
-    return Power(chart, tuple((percent(rate), f"{chance:.3g}") for rate, chance in points), said)
+    return Power(chart, tuple((percent(rate), _times(chance)) for rate, chance in points), said)
+
+
+def _place(rate: float | None, rates: Sequence[float]) -> float | None:
+    """Where between the labels a rate lies, on the scale of logarithms; None beyond them."""
+    if rate is None or not rates[0] <= rate <= rates[-1]:
+        return None
+    return float(np.interp(np.log(rate), np.log(rates), np.arange(len(rates))))
+
+
+def _times(chance: float) -> str:
+    """Of 100, as a whole number; hardly ever and nearly always are not rounded to never and always."""
+    return "<1" if 0 < chance < 0.5 else ">99" if 99.5 <= chance < 100 else f"{chance:.0f}"
 
 
 def percent(share: float) -> str:
@@ -63,19 +76,18 @@ def _unclear(family: Mapping[str, Any]) -> tuple[str, ...]:
     return (f"This check could not be concluded: {str(family.get('reason') or 'no reason was recorded').rstrip('.')}.",)
 
 
-def _counts(figures: Mapping[str, Any]) -> tuple[str, ...]:
-    """What was seen, and how much of it would have been needed."""
+def _counts(family: Mapping[str, Any], figures: Mapping[str, Any]) -> tuple[str, ...]:
+    """What was seen, unless the reason says it, and how much of it would have been needed."""
     found, images = figures.get("copies"), figures.get("synthetic_images")
-    chance, control = figures.get("control_hits"), figures.get("control_images")
+    chance, control, needed = figures.get("control_hits"), figures.get("control_images"), figures.get("hits_needed")
     if found is None or not images:
         return ()
     text = f"{found:,} of {images:,} synthetic images lie as near to a training image as a copy"
     if control:
         text += f", and {chance:,} of {control:,} real images of control patients"
-    needed = figures.get("hits_needed")
-    if needed is not None:
-        text += f"; {needed:,} or more would have failed"
-    return (f"{text}.",)
+    told = family.get("verdict") == "inconclusive" and f"{found} of {images} synthetic" in str(family.get("reason"))
+    more = "" if needed is None else f"{needed:,} synthetic images or more as near as that would have failed."
+    return tuple(filter(None, ["" if told else f"{text}.", more]))
 
 
 def _caught(figures: Mapping[str, Any], drawn: bool) -> tuple[str, ...]:
@@ -83,18 +95,14 @@ def _caught(figures: Mapping[str, Any], drawn: bool) -> tuple[str, ...]:
     asked = figures.get("detectable_rate")
     smallest, planted = figures.get("smallest_rate_caught"), figures.get("sensitivity")
     parts = []
-    if isinstance(planted, Mapping) and _finite(planted.get("value")):
+    if isinstance(planted, Mapping) and planted.get("value") is not None:
         parts.append(f"Of copies planted in these images the detector finds {percent(planted['value'])}.")
-    if _finite(smallest):
+    if smallest is not None:
         parts.append(f"A share of copies of {percent(float(smallest))} would have failed {SURE} times of 100.")
     elif drawn:
         parts.append("No share of copies would surely have failed: with these images the check sees too little.")
     else:
         parts.append("What share of copies it would have noticed could not be computed.")
-    if _finite(asked):
+    if asked is not None:
         parts.append(f"The policy lets the check pass where at most {percent(float(asked))} may be copies.")
     return (" ".join(parts),)
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -240,7 +240,7 @@ def _why(score: Mapping[str, Any], families: Mapping[str, Any]) -> str:
     """Why a score has no value, in the words it carries or those of its check; empty where it has one."""
     if score.get("value") is not None:
         return ""
-    said = str(score.get("computed_on") or (families.get(score.get("family")) or {}).get("reason") or "").strip()
+    said = str(score.get("computed_on") or (families.get(str(score.get("family"))) or {}).get("reason") or "").strip()
     return said.removeprefix("not measured: ") or "no reason was recorded"
 
 
