@@ -18,6 +18,7 @@ from synthcohort.imaging.canaries import CanaryConfig, canary, canary_hosts
 from synthcohort.imaging.intensity import ValueRange
 from synthcohort.models.gan import GanNetworkConfig
 from synthcohort.pipeline.config import StudyConfig
+from synthcohort.pipeline.run import begun_with
 from synthcohort.training import diffusion, train
 from synthcohort.training import gan as gan_loop
 from synthcohort.training.config import TrainConfig
@@ -139,6 +140,8 @@ def test_settings_reach_the_trainer_and_more_canaries_than_images_are_refused(
 ) -> None:
     asked = build(StudyConfig, apply_overrides({}, ["train.canaries.count=40", "train.canaries.repeats=5"]))
     assert asked.train.canaries == CanaryConfig(count=40, repeats=5)
+    assert begun_with(asked)["train"]["canaries"]["count"] == 40
+    assert not any("canaries" in begun_with(StudyConfig())[section] for section in ("train", "gan"))
     with pytest.raises(ConfigError, match="28 training images"):
         train([make_cohort("few")], tmp_path / "run", replace(config, canaries=asked.train.canaries), seed=0)
     assert not (tmp_path / "run").exists()

@@ -17,6 +17,7 @@ from synthcohort.pipeline.config import StudyConfig
 from synthcohort.pipeline.refill import refill_until_it_holds
 from synthcohort.pipeline.stage import Stage, run_stage
 from synthcohort.release import Request, assess, foresee
+from synthcohort.training.canaries import asked_settings
 
 
 def run_study(
@@ -95,6 +96,7 @@ def release_request(study: StudyConfig, key: Path | None = None, answers: Path |
 def begun_with(study: StudyConfig) -> dict[str, Any]:
     """The settings that make a run this run and no other: not what is said of its release, nor where the key lies."""
     content = to_mapping(study)
+    content |= {section: asked_settings(content[section]) for section in ("train", "gan")}
     content["study"] = {name: value for name, value in content["study"].items() if name not in ("key", "answers")}
     return {name: value for name, value in content.items() if name != "release"}
 
