@@ -33,6 +33,7 @@ def generator() -> GanGenerator:
     network = spec.build().eval()
     for block in network.modules():
         if isinstance(block, GroupedBlock):
+            assert isinstance(block.narrow.weight, torch.Tensor)
             torch.nn.init.normal_(block.narrow.weight, std=0.2)
     with torch.no_grad():
         network.head.weight.mul_(0.3)

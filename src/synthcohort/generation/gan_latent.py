@@ -124,7 +124,8 @@ def _moved(
 
 def _steps(direction: Direction, amounts: tuple[float, ...]) -> Mapping[float, np.ndarray]:
     """The moves of all amounts; what is too far of any is raised at once."""
-    steps, problems = {}, []
+    steps: dict[float, np.ndarray] = {}
+    problems: list[Problem | str] = []
     for amount in amounts:
         try:
             steps[amount] = direction.step(amount)

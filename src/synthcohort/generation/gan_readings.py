@@ -7,7 +7,6 @@ unordered column as its probability. The classifier is kept in the run folder, w
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -103,6 +102,6 @@ def _placed(image: np.ndarray, spec: ImageSpec, fit: Fit) -> np.ndarray:
     return placement(image.shape[:2], spec.size, fit, fill=spec.low).apply(image)
 
 
-def numbers_of(values: Sequence[Any]) -> list[float]:
+def numbers_of(values: np.ndarray) -> list[float]:
     """Rounded for a report."""
     return [round(float(value), 3) for value in values]
