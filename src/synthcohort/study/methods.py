@@ -38,7 +38,7 @@ def _sample(content: dict[str, Any], design: dict[str, Any]) -> str:
 
 
 def _phase(number: int, phase: dict[str, Any], asked: dict[str, Any], unaware: bool) -> str:
-    blind = ", unaware that synthetic images were among them" if unaware else ""
+    blind = ", unaware that synthetic images were among them," if unaware else ""
     what = KIND_WORDS[phase["kind"]].format(label=phase["label"].replace("_", " "), blind=blind)
     counts = ", ".join(f"{count} {origin}" for origin, count in sorted(phase["cases"].items()))
     counts = counts or f"{phase['pairs']} pairs"
