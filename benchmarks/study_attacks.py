@@ -237,6 +237,7 @@ def try_study(out: Path, design: Design, real: Path | None, made: Path, args: ar
         learner = store.one("SELECT person FROM people WHERE role = 'learner' ORDER BY person LIMIT 1")
         person = str(learner["person"]) if role == "course" and learner else role
         items = [row["item"] for row in store.rows("SELECT item FROM items WHERE person <> 'other' ORDER BY position")]
+        items = [*items[:6], *items[-2:]]  # few, so that many a request is for the case that is open
         theirs = store.rows("SELECT item FROM items WHERE person = 'other' ORDER BY position LIMIT 3")
         items += [row["item"] for row in theirs]
         before = foreign(store, person)
