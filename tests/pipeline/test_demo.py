@@ -49,7 +49,7 @@ def test_every_stage_leaves_what_it_promises(whole) -> None:
         assert (out / name).is_file(), name
     assert "evidence/scores.json" in prints
     stages = [json.loads(line)["stage"] for line in (out / "pipeline" / "log.jsonl").read_text().splitlines()]
-    assert stages == ["hospital", "ingest", "train", "generate", "evaluate", "release", "report"]
+    assert stages == ["hospital", "ingest", "train", "generate", "evaluate", "audit", "release", "report"]
     page = (out / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert str(out) not in page

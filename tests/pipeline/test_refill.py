@@ -52,7 +52,7 @@ def place(tmp_path_factory) -> Path:
     with open(folder / "scans" / "table.csv", "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["file", "patient_id", "grade"])
-        for number in range(90):
+        for number in range(120):
             pixels = 128 + 50 * zoom(random.normal(size=(7, 7)), 32 / 7, order=3)
             Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / "scans" / f"{number:03d}.png")
             table.writerow([f"{number:03d}.png", f"p{number:03d}", number % 2])
@@ -73,7 +73,7 @@ def study_of(place: Path, **settings: Any) -> StudyConfig:
         {
             "study": {"count": 30, "policy": (place / "house.toml").as_posix(), "threads": 1, **settings},
             "ingest": {"key": "seed", "size": 32, "pixel_text": "unchecked",
-                       "shares": {"train": 0.5, "validation": 0.2, "control": 0.2, "test": 0.1}},
+                       "shares": {"train": 0.52, "validation": 0.14, "control": 0.2, "test": 0.14}},
             "train": {"size": 32, "images": 32, "batch": 16, "validation_images": 0, "checkpoint_images": 16,
                       "network": {"channels": [8, 16], "encoder_blocks": [1, 1], "decoder_blocks": [1, 1],
                                   "attention_levels": [], "embedding_width": 16}},

@@ -75,15 +75,17 @@ def run_study(
         return {
             "out": out.as_posix(),
             "decision": decision["decision"],
-            "reasons": [*decision["reasons"], *([] if found["holds"] or not found["near"] else [why(found)])],
+            "reasons": [*decision["reasons"], *why(found)],
             "report": (out / "report.html").as_posix(),
             "refills": found["refills"],
         }
 
 
-def why(audited: Mapping[str, Any]) -> str:
-    """Why no other images were drawn, or no more of them."""
-    return f"Refill, after {audited['refills']} rounds: {audited['reason']}."
+def why(audited: Mapping[str, Any]) -> list[str]:
+    """Why images that are too near were not drawn anew, or not any more; empty where there was no need."""
+    if audited["holds"] or not (audited["near"] or audited["refills"]):
+        return []
+    return [f"Drawing others, rounds: {audited['refills']}. {audited['reason'][0].upper()}{audited['reason'][1:]}."]
 
 
 def release_request(study: StudyConfig, key: Path | None = None, answers: Path | None = None) -> Request:
