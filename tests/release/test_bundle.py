@@ -221,7 +221,7 @@ def test_a_written_reason_stands_in_every_document(release, cohort, scores, save
     release(cohort.path, save(scores), tmp_path / "bundle", config, overrides={"family:harm": reason})
     assert verify(tmp_path / "bundle")["overrides"] == {"family:harm": reason}
     text = (tmp_path / "bundle" / "report.html").read_text()
-    assert "24 of 25 rules of the policy hold" in text
+    assert "25 of 26 rules of the policy hold" in text
     assert "Set aside" in text
     for name in ("report.html", "README.txt", "decision.json", "documents/summary.html", "documents/data_card.html"):
         assert reason in (tmp_path / "bundle" / name).read_text(), name
