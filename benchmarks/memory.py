@@ -73,6 +73,8 @@ def main() -> int:
             found = json.loads(done.stdout) if done.returncode == 0 else {}
             cells.append(f"{found['peak_mib']} MiB" if found else f"failed ({done.returncode})")
             base = found.get("base_mib", "")
+            if not found:
+                print(done.stderr[-2000:], file=sys.stderr)
         print(f"| {size} px | " + " | ".join(cells) + f" | {base} MiB |", flush=True)
     return 0
 
