@@ -13,7 +13,7 @@ from synthcohort.core.errors import ConfigError
 from synthcohort.models.generator import load_generator
 from synthcohort.pipeline.config import Study, StudyConfig
 from synthcohort.pipeline.forecast import _train_seconds
-from synthcohort.pipeline.run import set_budgets, train_generator, with_denoiser
+from synthcohort.pipeline.run import begun_with, set_budgets, train_generator, with_denoiser
 
 TINY = {
     "images": 16, "size": 16, "batch": 8, "looks": 1, "guard_images": 0, "watch_images": 0,
@@ -48,6 +48,12 @@ def test_what_differs_from_the_defaults_counts_as_set() -> None:
     study = build(StudyConfig, {"gan": {"images": 5, "size": 64}, "train": {"minutes": 3}})
     assert set_budgets(study) == {"gan.images", "train.minutes"}
     assert set_budgets(StudyConfig()) == set()
+
+
+def test_the_choice_is_part_of_a_run_only_where_it_was_made() -> None:
+    assert not {"generator", "minutes"} & set(begun_with(StudyConfig())["study"])
+    assert begun_with(build(StudyConfig, {"study": {"generator": "gan"}}))["study"]["generator"] == "gan"
+    assert begun_with(build(StudyConfig, {"study": {"generator": "auto"}}))["study"]["minutes"] == 20
 
 
 def test_an_unknown_kind_and_no_time_are_said_at_once() -> None:

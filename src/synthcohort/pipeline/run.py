@@ -99,7 +99,12 @@ def begun_with(study: StudyConfig) -> dict[str, Any]:
     """The settings that make a run this run and no other: not what is said of its release, nor where the key lies."""
     content = to_mapping(study)
     content |= {section: asked_settings(content[section]) for section in ("train", "gan")}
-    content["study"] = {name: value for name, value in content["study"].items() if name not in ("key", "answers")}
+    apart = {"key", "answers"}
+    if study.study.generator == "diffusion":  # so that studies go on that were begun before there was a choice
+        apart.add("generator")
+    if study.study.generator != "auto":
+        apart.add("minutes")
+    content["study"] = {name: value for name, value in content["study"].items() if name not in apart}
     return {name: value for name, value in content.items() if name != "release"}
 
 
