@@ -1,6 +1,7 @@
 """Speed and memory of release and verify, and what verify finds, on a cohort of two modalities made by code.
 
-python benchmarks/release.py --images 5000 --flips 1000      prints one JSON object
+python benchmarks/release.py --images 5000 --flips 1000 2>release.log      prints one JSON object; about 20 minutes
+of one core. Exit 1 when a bundle does not verify, a change is missed, or a file is refused by a reader.
 
 Half of the images are 8-bit knee radiographs of 128 x 128, half 16-bit CT slices in volumes of 50. Every single-byte
 change (random file, random place, random value) has to be found; then each DICOM file is opened by pydicom and
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,19 +89,23 @@ def peak_mib() -> float:
 def flips(bundle: Path, public: Path, count: int) -> dict[str, Any]:
     """Random single-byte changes, each undone; verify must name the file."""
     files = sorted(path for path in bundle.rglob("*") if path.is_file())
-    random, found = rng("flips"), 0
+    random, missed, kinds = rng("flips"), list[list[Any]](), Counter[str]()
     for _ in range(count):
         path = files[int(random.integers(len(files)))]
         data = bytearray(path.read_bytes())
         place = int(random.integers(len(data)))
+        before = bytes(data)
         data[place] ^= int(random.integers(1, 256))
-        before = path.read_bytes()
         path.write_bytes(data)
         result = verify(bundle, public)
-        found += not result["ok"] and any(path.name in problem for problem in result["problems"])
+        if result["ok"] or not any(path.name in problem for problem in result["problems"]):
+            missed.append([path.relative_to(bundle).as_posix(), place])
+        kinds[path.relative_to(bundle).parts[0] if path.parent != bundle else path.name] += 1
         path.write_bytes(before)
+    found = count - len(missed)
     low, high = clopper_pearson(found, count, 0.95)
-    return {"found": found, "of": count, "low": low, "high": high, "whole_again": verify(bundle, public)["ok"]}
+    return {"found": found, "of": count, "low": low, "high": high, "missed": missed, "in": dict(kinds.most_common()),
+            "whole_again": verify(bundle, public)["ok"]}  # fmt: skip
 
 
 def readers(paths: list[Path]) -> dict[str, Any]:
@@ -158,7 +164,10 @@ def main() -> int:
             result["flips"] = flips(folder / "few" / "bundle", public_path(key), args.flips)
     json.dump(result, sys.stdout, indent=1)
     print()
-    return 0
+    read = result["readers"]
+    whole = all(result[name]["verified"] for name in ("tenth", "whole")) and len(set(read.values())) == 1
+    changes = result.get("flips", {"missed": [], "whole_again": True})
+    return 0 if whole and not changes["missed"] and changes["whole_again"] else 1
 
 
 if __name__ == "__main__":
