@@ -19,6 +19,7 @@ from PIL import Image
 from scipy.ndimage import zoom
 
 from synthcohort import generation
+from synthcohort.cli.main import main
 from synthcohort.core.cohort import Cohort
 from synthcohort.core.cohort_writer import CohortWriter
 from synthcohort.core.config import build
@@ -257,6 +258,16 @@ def test_a_run_that_cannot_be_signed_says_so_before_any_work(place: Path, tmp_pa
     for policy in ("open", "partner", (place / "house.toml").as_posix()):
         with pytest.raises(InputError, match=r"synthcohort keys --out owner\.key"):
             run_study(study_of(place, policy=policy), place / "scans", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_says_so_too(place: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "study.toml").write_text('[release]\nlicense = "CC0-1.0"\n')
+    asked = ["run", str(tmp_path / "study.toml"), "--source", str(place / "scans"), "--out", str(tmp_path / "out")]
+    assert main(asked) == 2
+    assert "error: key: none given, and the policy 'open' refuses scores" in capsys.readouterr().err
+    assert main([*asked, "--key", str(tmp_path / "no.key")]) == 2
+    assert "private key" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

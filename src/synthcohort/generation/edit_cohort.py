@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from synthcohort.core.code import code_identity
 from synthcohort.core.cohort import LabelColumn, partial_path, record_schema
 from synthcohort.core.cohort_writer import open_partial, publish, save_shards
 from synthcohort.core.config import to_mapping
@@ -239,7 +240,7 @@ def _write(
         "name": name,
         "origin": "synthetic",
         "labels": [{"name": x.name, "kind": x.kind, "values": list(x.values)} for x in labels],
-        "provenance": dict(provenance),
+        "provenance": {**provenance, "code": code_identity()},
         "screened": screened,
     }
     report = {"thresholds": provenance["copy_thresholds"], "images": as_mappings(left_out)}

@@ -25,7 +25,7 @@ class Study:
     source: str | None = None  # folder of the images, unless --source says
     count: int = 1000  # synthetic images to draw
     balance: str | None = None  # label column drawn evenly; None keeps the real distribution
-    policy: str = "open"  # thresholds and release rules: open, internal, or a TOML file
+    policy: str = "open"  # thresholds and release rules: open, partner, internal, or a TOML file
     generator: Generator = "diffusion"  # diffusion, gan, or auto: what suits the data, the machine and the minutes
     minutes: float = 20.0  # of training under auto; sizes and budgets of [train] and [gan] that are no defaults stay
     key: str | None = None  # file of the owner's private key (synthcohort keys): signs scores and bundle; or --key
