@@ -131,7 +131,7 @@ def progress(store: Store, person: str, phase: int) -> tuple[int, int]:
     """Answered and all cases of a phase, training included."""
     row = store.one(
         "SELECT COUNT(*) AS every, COUNT(a.item) AS answered FROM items i "
-        "LEFT JOIN (SELECT DISTINCT item FROM answers) a ON a.item = i.item WHERE i.person = ? AND i.phase = ?",
+        "LEFT JOIN answers a ON a.item = i.item AND a.revision = 0 WHERE i.person = ? AND i.phase = ?",
         person,
         phase,
     )
