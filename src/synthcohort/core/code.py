@@ -41,7 +41,8 @@ def _checkout(package: Path) -> tuple[str | None, bool | None]:
     if not (package.parents[1] / ".git").exists():
         return None, None
     try:
-        commit = _git(package, "rev-parse", "HEAD").strip()
+        # the last one that touched the package: a commit of documents alone makes no other model
+        commit = _git(package, "log", "-1", "--format=%H", "--", ".").strip() or None
         changed = bool(_git(package, "status", "--porcelain", "--", ".").strip())
     except (OSError, subprocess.SubprocessError):
         return None, None
