@@ -1,6 +1,7 @@
 import ast
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from synthcohort.core.errors import ArtifactError, ConfigError, InputError
 from synthcohort.core.policy import FAMILIES, load_policy
 from synthcohort.evaluation import evaluate, scorecard
 from synthcohort.evaluation.config import EvaluateConfig, GraderConfig, UtilityConfig
+from synthcohort.evaluation.entries import without_folders
+from synthcohort.evaluation.part_config import MeasurementConfig
 
 ROOT = Path(__file__).parents[2]
 CONFIG = EvaluateConfig(
@@ -166,3 +169,18 @@ def test_every_score_is_documented(scores):
     assert len(names_in_code()) > 40
     missing = sorted(n for n in names | names_in_code() if not any(known_one.fullmatch(n) for known_one in known))
     assert missing == [], "describe them in docs/formats.md, Figures by name"
+
+
+def test_scores_name_no_folder_of_this_machine(made, tmp_path):
+    (tmp_path / "mine.py").write_text("def brightness(image, record):\n    return float(image.mean())\n")
+    asked = MeasurementConfig(function=f"{tmp_path / 'mine.py'}:brightness", margins={"value": 5.0})
+    config = replace(CONFIG, parts=("measurements",), measurements=asked)
+    result = evaluate(made[0] / "real", made[0] / "synthetic", tmp_path / "evidence", config, policy="internal", seed=3)
+    text = Path(result["scores"]).read_text()
+    function = json.loads(text)["settings"]["evaluate"]["measurements"]["function"]
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}:brightness", function)
+    assert tmp_path.as_posix() not in text
+    assert made[0].as_posix() not in text
+    assert (
+        without_folders(ArtifactError(f"run {tmp_path}: no model"), tmp_path, None) == f"run {tmp_path.name}: no model"
+    )

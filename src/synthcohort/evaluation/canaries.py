@@ -22,7 +22,7 @@ from synthcohort.core.errors import ArtifactError, ConfigError, InputError, Prob
 from synthcohort.core.files import digest_json, remove
 from synthcohort.core.policy import Policy
 from synthcohort.core.run import RunFolder
-from synthcohort.evaluation.entries import entry
+from synthcohort.evaluation.entries import entry, without_folders
 from synthcohort.evaluation.inputs import Inputs
 from synthcohort.imaging.canaries import LEAST_CANARIES, CanaryConfig, canary, canary_hosts
 from synthcohort.imaging.intensity import ValueRange, value_range_of
@@ -127,10 +127,7 @@ def canaries(
             return audit_canaries(real, settings, cache, seed, run=run)
         return audit_canaries(real, settings, cache, seed, synthetic=Cohort.open(inputs.synthetic_path))
     except (ArtifactError, ConfigError, InputError) as error:
-        said = str(error)
-        for path in (Path(run), inputs.real_path):  # scores.json names no folder of this machine
-            said = said.replace(path.as_posix(), path.name)
-        return {"scores": [_no_entry(said)], "figures": {}}
+        return {"scores": [_no_entry(without_folders(error, run, inputs.real_path))], "figures": {}}
 
 
 def has_canaries(run: Path | None) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from synthcohort.metrics.intervals import Score
@@ -70,3 +71,11 @@ def interval_words(score: Score | Mapping[str, Any], digits: int = 2) -> str:
     if low is None or high is None:
         return f"{value:.{digits}f} (no interval)"
     return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def without_folders(error: Exception, *paths: Path | None) -> str:
+    """What an error says, with the last part of these paths alone: scores.json names no folder of this machine."""
+    said = str(error)
+    for path in (Path(path) for path in paths if path is not None):
+        said = said.replace(path.as_posix(), path.name)
+    return said

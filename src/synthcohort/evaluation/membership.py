@@ -17,6 +17,7 @@ import numpy as np
 from synthcohort.core.cohort import Cohort
 from synthcohort.core.errors import ArtifactError, InputError
 from synthcohort.core.policy import Policy
+from synthcohort.evaluation.entries import without_folders
 from synthcohort.evaluation.inputs import Inputs, patients, sample_images, sample_patients
 from synthcohort.evaluation.membership_verdict import Attacks, judge
 from synthcohort.evaluation.part_config import MembershipConfig
@@ -67,7 +68,7 @@ def membership(
         try:
             sets.append(white_box_attacks(inputs, roles, run, cache, settings, seed))
         except (ArtifactError, InputError) as error:
-            notes.append(f"the model itself could not be attacked: {error}")
+            notes.append(f"the model itself could not be attacked: {without_folders(error, run, inputs.real_path)}")
     scores, judged = judge(sets, policy.thresholds.membership, settings.permutations, seed, notes)
     return {"scores": scores, "families": {"membership": judged}, "figures": {}}
 

@@ -82,7 +82,11 @@ def make_scorecard(
         uses = count_test_use(inputs, asked)
         scores = {
             **evaluation.run(),
-            "settings": {**asked, "notes": list(inputs.notes)},
+            "settings": {
+                "evaluate": said_settings(config, evaluation.depends_on),
+                "seed": seed,
+                "notes": list(inputs.notes),
+            },
             "test_uses": uses,
         }
         if read is not None:
@@ -96,6 +100,18 @@ def make_scorecard(
         "failed": scores["failed"],
         "inconclusive": scores["inconclusive"],
     }
+
+
+def said_settings(config: EvaluateConfig, files: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as scores.json tells them: a user's files by their digests, for their paths tell of this machine."""
+    said = to_mapping(config)
+    for name, digest in files["encoder_files"].items():
+        said["encoder_files"][name]["path"] = digest
+    if config.measurements.function is not None:
+        said["measurements"]["function"] = f"{files['measure']}:{config.measurements.function.rpartition(':')[2]}"
+    if config.stress.classifier is not None:
+        said["stress"]["classifier"] = files["classifier"]
+    return said
 
 
 def count_test_use(inputs: Inputs, asked: Mapping[str, Any]) -> int | None:
