@@ -11,8 +11,9 @@ from synthcohort.cli.main import main
 from synthcohort.core.errors import ConfigError, InputError
 from synthcohort.core.files import read_json
 from synthcohort.core.run import RunFolder
+from synthcohort.imaging.canaries import CanaryConfig
 from synthcohort.training.auto import choose
-from synthcohort.training.auto_train import recommendation, said, settled
+from synthcohort.training.auto_train import recommendation, said, settled, train_auto
 from synthcohort.training.config import TrainConfig
 from synthcohort.training.gan_config import GanConfig
 
@@ -104,3 +105,10 @@ def test_what_does_not_go_with_auto(cohort: Path, tmp_path: Path, capsys: pytest
         assert main([*start, *wrong]) == 2
         assert words in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_canaries_of_the_other_engine_are_not_lost_in_silence(cohort: Path, tmp_path: Path) -> None:
+    marked = TrainConfig(canaries=CanaryConfig(count=8))
+    with pytest.raises(ConfigError, match=r"train\.canaries.*--auto chose.*gan\.canaries too"):
+        train_auto([cohort], tmp_path / "run", marked, GanConfig(), minutes=5)
+    assert not (tmp_path / "run" / "run.json").exists()

@@ -44,6 +44,7 @@ def train_auto(
     """
     out = Path(out)
     found = recommendation(cohorts, out, train, gan, minutes=minutes, engine=engine, given=given)
+    _no_lost_canaries({"diffusion": train, "gan": gan}, found.engine)
     if os.environ.get("RANK", "0") == "0":  # of several processes that torchrun started
         print("\n".join(said(found, given)), file=sys.stderr, flush=True)
     if found.engine == "gan":
@@ -105,6 +106,14 @@ def _one_budget(minutes: float | None, given: Collection[str]) -> None:
     twice = sorted(name for name in given if name in ("train.minutes", "gan.minutes"))
     if minutes is not None and twice:
         raise ConfigError(Problem("--minutes", f"given beside {' and '.join(twice)}", "one of them"))
+
+
+def _no_lost_canaries(configs: dict[Engine, TrainConfig | GanConfig], engine: Engine) -> None:
+    """Raises ConfigError where marks were asked for in the section of the other engine: nobody would plant them."""
+    asked = [SECTIONS[name] for name, config in configs.items() if config.canaries.count]
+    if asked and not configs[engine].canaries.count:
+        remedy = f"set {SECTIONS[engine]}.canaries too, or choose the engine with --gan or --diffusion"
+        raise ConfigError(Problem(f"setting {asked[0]}.canaries", f"--auto chose {NAMES[engine]}", "", remedy))
 
 
 def _minutes_of(configs: dict[Engine, TrainConfig | GanConfig], given: Collection[str]) -> float | None:
