@@ -21,7 +21,9 @@ from synthcohort.core.files import write_json
 from synthcohort.core.seeds import rng, seed_from
 from synthcohort.learning.features import packaged_encoder
 from synthcohort.learning.fit import Classifier, FitConfig, fit_classifier
+from synthcohort.learning.search import CopyIndex, build_index
 from synthcohort.metrics.classification import auroc
+from synthcohort.metrics.intervals import clopper_pearson
 from synthcohort.models import load_generator
 from synthcohort.models.generator import Generator
 from synthcohort.pages.grids import sheet
@@ -360,6 +362,24 @@ def choose(scores: Scores, names: Sequence[str]) -> dict[str, Any]:
     return {"types": found, "distance": distance, "labels": labels, "chosen": chosen(distance, labels)}
 
 
+def score_copies(scores: Scores, name: str) -> dict[str, Any]:
+    """How many of the images under test conditions are copies of training images, beside control patients' images."""
+    parts = {role: scores.cohorts[name].select(split=role) for role in ("train", "validation", "control")}
+    folder = scores.out / "copies" / name
+    if not folder.exists():
+        build_index(real(parts["train"]), folder, real(parts["validation"]), groups=parts["train"].column("group_id"))
+    index, found = CopyIndex.open(folder), dict[str, Any]()
+    sides = {"synthetic": rgb(scores.images(name, prompted(scores, name)[1])), "control": real(parts["control"])}
+    for side, images in sides.items():
+        similarity = index.query(images).similarity
+        above = int((similarity > index.threshold).sum())
+        found[side] = {
+            "images": len(images), "copies": above, "share": [*clopper_pearson(above, len(images), 0.95)],
+            "largest": float(similarity.max()),
+        }  # fmt: skip
+    return {**found, "threshold": float(index.threshold)}
+
+
 def draw_all(scores: Scores) -> None:
     for name in scores.types:
         scores.images(name, prompted(scores, name)[1])
@@ -401,8 +421,9 @@ def main() -> None:
     if args.draw_only:
         draw_all(scores)
         return
-    whole: dict[str, Any] = {"labels": {}, "text": {}, "people": {}}
+    whole: dict[str, Any] = {"labels": {}, "text": {}, "people": {}, "copies": {}}
     for name in scores.types:
+        whole["copies"][name] = scores.kept(f"copies-{name}", lambda name=name: score_copies(scores, name))
         whole["labels"][name] = scores.kept(f"labels-{name}", lambda name=name: score_labels(scores, name))
     if len(scores.types) > 1:
         whole["types"] = scores.kept("types", lambda: score_types(scores))
