@@ -24,7 +24,8 @@ def test_a_page_without_open_questions_does_not_ask():
 
 
 def test_what_people_wrote_is_escaped():
-    page = render_document(DOCUMENT, "<i>knees</i>", notes="<script>")
+    page = render_document(DOCUMENT, "<i>knees</i>", notes=["<script>", "second"])
+    assert "<li>second</li>" in page
     assert "<b>said" not in page
     assert "<i>knees" not in page
     assert "&lt;script&gt;" in page

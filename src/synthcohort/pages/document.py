@@ -54,7 +54,9 @@ class Document:
         return sum(item.kind in ("open", "counsel") for section in self.sections for item in section.items)
 
 
-def render_document(document: Document, cohort: str, others: Sequence[tuple[str, str]] = (), notes: str = "") -> str:
+def render_document(
+    document: Document, cohort: str, others: Sequence[tuple[str, str]] = (), notes: Sequence[str] = ()
+) -> str:
     """One self-contained HTML page. `others` are (file, title) of the documents beside it; `notes` warn on top."""
     cohort = name_of(cohort)
     title = f"{document.title}: {cohort}"

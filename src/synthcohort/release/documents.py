@@ -38,10 +38,10 @@ def write_documents(
             writer.add(f"{FOLDER}/{page.name}.pdf", pdf.to_pdf(html))
 
 
-def override_words(decision: Decision) -> str:
-    """What was set aside, for the top of every page; empty when nothing was."""
+def override_words(decision: Decision) -> list[str]:
+    """What was set aside, a sentence or two for each rule, for the top of every page; empty when nothing was."""
     rules = {rule.name: rule for rule in decision.rules}
-    return " ".join(f"{rules[name].reason} The reason given: “{reason}”" for name, reason in decision.overrides.items())
+    return [f"{rules[name].reason} The reason given: “{reason}”" for name, reason in decision.overrides.items()]
 
 
 def readme(facts: Facts, signed: bool) -> str:
@@ -54,7 +54,7 @@ def readme(facts: Facts, signed: bool) -> str:
         "parquet": "images/parquet/ the images with labels as parquet, for training",
         "classes": "images/classes/ the images as PNG in a folder for each class, for training",
     }
-    aside = override_words(decision)
+    aside = " ".join(override_words(decision))
     key = "--public-key OWNER.pub" if signed else ""
     seal = (
         "With the owner's public key, which you should get from the owner and not with the bundle, verify also shows "
