@@ -176,6 +176,23 @@ def test_a_score_without_a_value_says_why(scores, sheets):
     assert 'not measured</strong> <span class="between">no interval' not in page
 
 
+def test_what_was_not_measured_is_said_once_and_never_passes(scores, sheets):
+    one = {score["name"]: score for score in scores["scores"]}["copies"]
+    rows = [
+        {**one, "name": "rare", "title": "Rarely found", "value": None, "low": None, "high": None, "control": None,
+         "family": "membership", "verdict": "pass", "encoder": attack, "computed_on": f"needs {needed} control images"}
+        for attack, needed in (("nearest", 1000), ("density", 1000), ("loss", 500))
+    ]  # fmt: skip
+    scores["scores"] = rows
+    page = render_evidence(scores, sheets)
+    check_page(page)
+    card = page[page.index("Rarely found") : page.index("</article>", page.index("Rarely found"))]
+    assert "nearest, density: needs 1000 control images." in card
+    assert card.count("needs 1000") == 1
+    assert "By the attack “loss”" in card
+    assert "badge pass" not in card
+
+
 def test_the_power_of_the_copy_check_is_drawn_and_said(scores, sheets):
     figures = {
         "copies": 1, "synthetic_images": 1000, "control_hits": 1, "control_images": 900, "hits_needed": 9,

@@ -247,10 +247,10 @@ def _figures(
 
 def _entries(attacks: Attacks) -> list[dict[str, Any]]:
     shared: dict[str, Any] = {
-        "group": "privacy", "family": "membership", "better": "lower", "n_real": len(attacks.members),
+        "group": "privacy", "family": "membership", "better": "lower", "n_real": len(attacks.others),
         "n_synthetic": None, "split": "control",
     }  # fmt: skip
-    sides = f"{len(attacks.members)} training against {len(attacks.others)} control images"
+    sides = f"{attacks.kind} attack, {len(attacks.members)} training against {len(attacks.others)} control images"
     items = []
     for number, name in enumerate(attacks.names):
         area = attack_area(
@@ -260,7 +260,7 @@ def _entries(attacks: Attacks) -> list[dict[str, Any]]:
         )  # fmt: skip
         items.append(
             entry(
-                "membership_auc", title=f"Telling training from control images ({attacks.kind}: {name})",
+                "membership_auc", title="Telling training from control images",
                 score=Score(None) if area is None else area.score(CONFIDENCE), floor=Score(0.5), encoder=name,
                 good="Good is 0.5: an attacker does no better than guessing who was in the training data.",
                 computed_on=f"{sides}, within classes, interval by patient", **shared,
@@ -273,7 +273,7 @@ def _entries(attacks: Attacks) -> list[dict[str, Any]]:
             items.append(
                 entry(
                     f"membership_tpr_at_{'1' if rate == 0.01 else '0.1'}_percent_fpr",
-                    title=f"Training images found at a false-alarm rate of {rate:.1%} ({attacks.kind}: {name})",
+                    title=f"Training images found at a false-alarm rate of {rate:.1%}",
                     score=Score(None) if hits.value is None else Score(hits.value, hits.at_least, hits.at_most),
                     floor=Score(rate), encoder=name,
                     good=f"Good is {rate:.1%}, what guessing finds; more means that some patients can be told.",

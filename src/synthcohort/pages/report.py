@@ -42,9 +42,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Panel:
-    """The rows of one figure through one encoder, on one axis."""
+    """The rows of one figure through one encoder, or of one attack, on one axis."""
 
     encoder: str | None
+    caption: str
     rows: tuple[Row, ...]
     axis: Markup | None
     floor: bool
@@ -60,6 +61,7 @@ class Block:
     good: str
     better: str
     panels: tuple[Panel, ...]
+    unmeasured: tuple[str, ...]  # one sentence for panels that have no value for the same reason
     sample: str  # what it was computed on
 
 
@@ -203,13 +205,22 @@ def _chapters(scores: Sequence[Mapping[str, Any]], families: Mapping[str, Any]) 
 def _block(scores: list[Mapping[str, Any]], families: Mapping[str, Any]) -> Block:
     encoders = dict.fromkeys(score.get("encoder") for score in scores)
     first = scores[0]
+    panels = [_panel(encoder, [s for s in scores if s.get("encoder") == encoder], families) for encoder in encoders]
+    idle: dict[tuple[str, ...], list[Panel]] = {}
+    for panel in panels:
+        if all(row.why for row in panel.rows):
+            idle.setdefault(tuple(dict.fromkeys(row.why for row in panel.rows)), []).append(panel)
+    alike = {why: group for why, group in idle.items() if len(group) > 1}
+    told = {panel.encoder for group in alike.values() for panel in group}
     return Block(
         name=first["name"],
         title=first.get("title") or first["name"],
         good=sentence(first["good"]) if first.get("good") else "",
         better={"lower": "Lower is better.", "higher": "Higher is better."}.get(first.get("better") or "none", ""),
-        panels=tuple(
-            _panel(encoder, [s for s in scores if s.get("encoder") == encoder], families) for encoder in encoders
+        panels=tuple(panel for panel in panels if panel.encoder not in told),
+        unmeasured=tuple(
+            f"{', '.join(panel.encoder or 'all images' for panel in group)}: {'; '.join(why)}."
+            for why, group in alike.items()
         ),
         sample=_sample(scores),
     )
@@ -227,8 +238,13 @@ def _panel(encoder: str | None, scores: list[Mapping[str, Any]], families: Mappi
         )
         for i, (label, score) in enumerate(zip(labels, scores, strict=True))
     )
+    attack = scores[0].get("family") == "membership"  # its figures name an attack where others name an encoder
+    seen = (
+        "" if encoder is None else f"By the attack “{encoder}”" if attack else f"Seen through the encoder “{encoder}”"
+    )
     return Panel(
         encoder,
+        seen,
         rows,
         plots.axis_row(axis) if axis else None,
         any(score.get("floor") for score in scores),
