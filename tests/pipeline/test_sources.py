@@ -41,7 +41,7 @@ def compared(monkeypatch):
     """What the evaluation was asked for, in place of it."""
     asked = {}
 
-    def compare(real, synthetic, out, config, policy, seed, trained_on, run):
+    def compare(real, synthetic, out, config, policy, seed, trained_on, run, study):
         asked.update(real=Cohort.open(real), synthetic=Cohort.open(synthetic), trained_on=trained_on)
         return {}
 
