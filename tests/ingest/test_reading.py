@@ -231,7 +231,11 @@ def test_an_ended_run_leaves_no_process_and_goes_on(make, hook, tmp_path, monkey
     source, _ = make(12, dict.fromkeys(range(6, 12), b"SLOW"))
     monkeypatch.setattr(reading, "CHUNK_FILES", 3)
     out = tmp_path / "cut"
-    script = "import sys; from pathlib import Path; from synthcohort.ingest import IngestConfig, ingest, reading\n"
+    script = (
+        "import signal, sys; from pathlib import Path; from synthcohort.ingest import IngestConfig, ingest, reading\n"
+    )
+    # a test run in the background of a shell ignores this signal, and so would its children
+    script += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     script += "reading.CHUNK_FILES, out = 3, Path(sys.argv[2])\n"
     script += f"try: ingest(sys.argv[1], out, IngestConfig(**{SETTINGS}, workers=2), 0)\n"
     script += "except KeyboardInterrupt: sys.exit(130)"
