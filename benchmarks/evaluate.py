@@ -59,9 +59,8 @@ def part(bench: Bench, count: int, first: int) -> Path:
     chosen = rng("bench evaluate").permutation(len(whole))[first : first + count]
     view = whole.select(indices=sorted(chosen.tolist()))
     writer = CohortWriter(path, whole.name, "synthetic", tuple(whole.labels.values()), {"made": "benchmark"}, "bench")
-    dropped = {"rows", "columns", "channels", "pixels_digest", "shard", "shard_row"}
     for i in range(len(view)):
-        record = {name: value for name, value in view.record(i).items() if name not in dropped}
+        record = view.record(i)
         if record["image_id"] not in writer.done:
             writer.add(view.image(i), record | {"split": None})
     writer.finish()

@@ -36,16 +36,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
-    from synthcohort.core.files import remove
-    from synthcohort.core.signing import load_private, sign_file, signature_path
+    from synthcohort.core.signing import signed
     from synthcohort.pipeline.sources import evaluate
 
-    key = load_private(args.key) if args.key else None  # a key that can't be used is said before the work
     config = section(args, "evaluate")
-    remove(signature_path(args.out / "scores.json"))
-    result = evaluate(
-        args.real, args.synthetic, args.out, config, args.policy, args.seed, args.holdout, args.run, args.study
-    )
-    if key is not None:
-        sign_file(args.out / "scores.json", key)
+    with signed(args.out / "scores.json", args.key):
+        result = evaluate(
+            args.real, args.synthetic, args.out, config, args.policy, args.seed, args.holdout, args.run, args.study
+        )
     return result, 0

@@ -8,6 +8,8 @@ signed name their own format, so a signature of one kind of file can't be passed
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -15,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from synthcohort.core.errors import ArtifactError, InputError, Problem
-from synthcohort.core.files import atomic_path, write_atomic
+from synthcohort.core.files import atomic_path, remove, write_atomic
 
 SUFFIX = ".sig"
 LARGEST = 16384  # bytes of a key file
@@ -106,6 +108,19 @@ def sign_file(path: Path, key: Ed25519PrivateKey) -> Path:
     out = signature_path(path)
     write_atomic(out, key.sign(path.read_bytes()))
     return out
+
+
+@contextmanager
+def signed(path: Path, key_file: Path | None) -> Iterator[Ed25519PrivateKey | None]:
+    """Signs the file that is written inside, where there is a key; the signature of an earlier file goes first.
+
+    A key that can't be used is said before the work: raises InputError as `load_private` does.
+    """
+    key = load_private(key_file) if key_file else None
+    remove(signature_path(path))
+    yield key
+    if key is not None:
+        sign_file(path, key)
 
 
 def signature_path(path: Path) -> Path:

@@ -9,10 +9,10 @@ from typing import Any
 
 from synthcohort.core.config import to_mapping
 from synthcohort.core.errors import InputError, Problem, Refused
-from synthcohort.core.files import digest_file, digest_json, lock, remove
+from synthcohort.core.files import digest_file, digest_json, lock
 from synthcohort.core.progress import duration
 from synthcohort.core.run import RunFolder
-from synthcohort.core.signing import fingerprint, load_private, sign_file, signature_path
+from synthcohort.core.signing import fingerprint, signed
 from synthcohort.pipeline.config import StudyConfig
 from synthcohort.pipeline.refill import refill_until_it_holds
 from synthcohort.pipeline.stage import Stage, run_stage
@@ -162,20 +162,16 @@ def evaluate_signed(study: StudyConfig, out: Path, request: Request) -> dict[str
     """Evaluates, and signs the scores where there is a key; the signature of scores before these goes first."""
     from synthcohort.evaluation import evaluate
 
-    scores = out / "evidence" / "scores.json"
-    remove(signature_path(scores))
-    result = evaluate(
-        out / "cohort",
-        out / "synthetic",
-        out / "evidence",
-        study.evaluate,
-        study.study.policy,
-        study.study.seed,
-        run=with_denoiser(out / "run"),
-    )
-    key = load_private(request.key) if request.key else None
-    if key is not None:
-        sign_file(scores, key)
+    with signed(out / "evidence" / "scores.json", request.key) as key:
+        result = evaluate(
+            out / "cohort",
+            out / "synthetic",
+            out / "evidence",
+            study.evaluate,
+            study.study.policy,
+            study.study.seed,
+            run=with_denoiser(out / "run"),
+        )
     return {**result, "signed_by": fingerprint(key.public_key()) if key else None}
 
 
