@@ -57,13 +57,12 @@ def small(cohort: Cohort, path: Path) -> Cohort:
     if (path / "cohort.json").is_file():
         return Cohort.open(path)
     writer = CohortWriter(path, cohort.name, "real", tuple(cohort.labels.values()), {"made": "benchmark"}, "gates")
-    dropped = {"rows", "columns", "channels", "pixels_digest", "shard", "shard_row"}
     for index in range(len(cohort)):
         image = cohort.image(index)
         placed = placement(image.shape[:2], (SIZE, SIZE)).apply(image)
         record = cohort.record(index)
         if record["image_id"] not in writer.done:
-            writer.add(placed, {name: value for name, value in record.items() if name not in dropped})
+            writer.add(placed, record)
     return writer.finish()
 
 
