@@ -125,6 +125,8 @@ def test_new_people_pass_and_a_leak_fails(real, toys, cache, tmp_path):
     assert 6 <= figures["copied_patients"] <= 7  # the first twelve images are of six people
     assert figures["hits_needed"] <= 12
     assert figures["strangers_images"] > figures["control_images"]
+    assert figures["sure"]["threshold"] > figures["threshold"]
+    assert figures["sure"]["copies"] >= 10  # both thresholds are tested
     assert [point["leak_rate"] for point in figures["power"]] == sorted(RATES)
     text = json.dumps([scores, family])
     assert not any(name in text for name in [*real.image_ids, *leak.image_ids, *real.column("patient_id")])

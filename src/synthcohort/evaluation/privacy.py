@@ -168,14 +168,7 @@ def copies(
     search = CopySearch(real, cache, thresholds.false_positive_rate, trained_on)
     control = real.select(split="control")
     hits = search.hits(synthetic)
-    audit = Audit(
-        hits.similarity,
-        search.control_hits(control).similarity,
-        search.threshold,
-        search.planted(seed),
-        search.index.calibrated,
-        search.strangers,
-    )
+    audit = audited(search, hits.similarity, search.control_hits(control).similarity, seed)
     family = judge(audit, thresholds)
     flagged = hits.similarity > audit.threshold
     owners = patients(search.train)
@@ -185,6 +178,14 @@ def copies(
         "calibration": search.index.info["calibration"],
     }
     return _entries(audit, patients(control), synthetic, seed), family
+
+
+def audited(search: CopySearch, synthetic: np.ndarray, control: np.ndarray, seed: int) -> Audit:
+    """What the verdict rests on: these similarities, and the detector's own figures at both thresholds."""
+    planted = search.planted_similarity(seed)
+    found = {kind: (int((values > search.threshold).sum()), len(values)) for kind, values in planted.items()}
+    sure = search.sure(planted)
+    return Audit(synthetic, control, search.threshold, found, search.index.calibrated, search.strangers, sure)
 
 
 def sure_threshold(threshold: float) -> float:
