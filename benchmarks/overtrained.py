@@ -111,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", required=True, help="an ingested cohort with the four roles")
     parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--images", type=int, default=120_000, help="seen by each training: 300 passes over 400")
+    parser.add_argument("--images", type=int, default=60_000, help="seen by each training: 150 passes over 400")
     parser.add_argument("--count", type=int, default=1000, help="images drawn and judged")
     parser.add_argument("--screened", type=int, default=100, help="images asked of the screened generation")
     parser.add_argument("--seeds", nargs="*", default=["0", "1", "2", "3", "4", CONTROL])
