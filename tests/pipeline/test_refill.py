@@ -254,6 +254,64 @@ def _with(judged: Judged, rule: Rule) -> Judged:
     return replace(judged, decision=replace(judged.decision, rules=(*judged.decision.rules, rule)))
 
 
+def test_a_written_reason_lets_a_run_go_on_and_stays_visible(place: Path, evaluated: Path) -> None:
+    """A check that fails beside the copies: no images are drawn anew, until a reason sets that check aside."""
+    out = place / "set-aside"
+    shutil.copytree(evaluated, out)
+    policy = place / "strict.toml"
+    text = (place / "house.toml").read_text(encoding="utf-8")
+    asked = {'must_pass = ["copies"]': 'must_pass = ["copies", "harm"]', '"subgroups", "harm"]': '"subgroups"]'}
+    for old, new in asked.items():
+        assert old in text
+        text = text.replace(old, new)
+    policy.write_text(text, encoding="utf-8")
+    record = RunFolder.read(out / "pipeline")  # as if the run had been begun with this policy
+    begun = record.info["config"]
+    record.update(config=begun | {"study": begun["study"] | {"policy": policy.as_posix()}})
+    study = study_of(place, policy=policy.as_posix())
+
+    def go(**reasons: str) -> dict[str, Any]:
+        told = replace(study, release=replace(study.release, overrides={f"family:{k}": v for k, v in reasons.items()}))
+        return run_study(told, place / "scans", out, key=place / "owner.key")
+
+    first = go(copies="We do not mind these copies.")
+    assert (first["decision"], first["refills"]) == ("refuse", 0)
+    assert any("No written reason sets this rule aside" in reason for reason in first["reasons"])
+    harm, signer = "The house tests for this.", public_path(place / "owner.key")
+    found = go(harm=harm)
+    assert (found["decision"], found["refills"], found["reasons"]) == ("release", 1, [])
+    assert verify(out / "bundle", signer)["overrides"] == {"family:harm": harm}
+    assert harm in (out / "bundle" / "README.txt").read_text(encoding="utf-8")
+    assert harm in (out / "report.html").read_text(encoding="utf-8")
+    before = content(out), stages(out)
+    assert go(harm=harm) == found
+    assert (content(out), stages(out)) == before, "the same reason: nothing is done again"
+    other = go(harm="Somebody else tests for this.")
+    assert (other["decision"], other["refills"]) == ("release", 1)
+    assert verify(out / "bundle", signer)["overrides"] == {"family:harm": "Somebody else tests for this."}
+    assert stages(out)[len(before[1]) :] == ["audit 1", "release", "report"], "what led to a round stays"
+    assert go()["decision"] == "refuse"
+    assert not (out / "bundle").exists()
+
+
+def test_a_written_reason_that_cannot_be_one_stops_before_any_work(place: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "study.toml").write_text('[study]\npolicy = "internal"\n[release]\nlicense = "CC0-1.0"\n')
+    asked = ["run", str(tmp_path / "study.toml"), "--source", str(place / "scans"), "--out", str(tmp_path / "out")]
+    for text, words in {
+        "family:harm": "RULE=REASON",
+        "family:harm=because": "its reason says nothing",
+        "family:beauty=They look very nice.": "is no rule of the policy 'internal'",
+    }.items():
+        assert main([*asked, "--override", text]) == 2
+        said = capsys.readouterr().err.strip().splitlines()
+        assert len(said) == 1
+        assert words in said[0]
+    (tmp_path / "study.toml").write_text('[release.overrides]\n"family:harm" = 3\n')
+    assert main(asked) == 2
+    assert "release.overrides.family:harm" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_that_cannot_be_signed_says_so_before_any_work(place: Path, tmp_path: Path) -> None:
     for policy in ("open", "partner", (place / "house.toml").as_posix()):
         with pytest.raises(InputError, match=r"synthcohort keys --out owner\.key"):

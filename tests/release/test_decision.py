@@ -277,3 +277,23 @@ def test_one_evaluation_serves_policies_with_the_same_thresholds(scores, cohort,
     judge(scores, "inconclusive", "subgroups")
     assert partner.thresholds == load_policy("open").thresholds
     assert decide(scores, cohort, partner, config).decision == "release"
+
+
+def test_reasons_in_the_settings_count_where_a_rule_does_not_hold(scores, cohort, config):
+    partner = load_policy("partner")
+    scores["policy"] = partner.summary()
+    reasons = {"family:harm": "The partner tests for this.", "family:coverage": "Not asked by the partner."}
+    told = replace(config, overrides=reasons)
+    assert decide(scores, cohort, partner, told).overrides == {}, "both hold: there is nothing to set aside"
+    judge(scores, "fail", "harm")
+    found = decide(scores, cohort, partner, told)
+    assert (found.decision, found.overrides) == ("release", {"family:harm": reasons["family:harm"]})
+    later = decide(scores, cohort, partner, told, overrides={"family:harm": "Another reason, written later."})
+    assert later.overrides == {"family:harm": "Another reason, written later."}
+    judge(scores, "fail", "copies")
+    privacy = replace(config, overrides={"family:copies": "We see no problem here."})
+    refused = decide(scores, cohort, partner, privacy)
+    assert refused.decision == "refuse"
+    assert any("No written reason sets this rule aside." in reason for reason in refused.reasons)
+    with pytest.raises(InputError, match="is no rule of this decision"):
+        decide(scores, cohort, partner, replace(config, overrides={"family:beauty": "They look very nice."}))

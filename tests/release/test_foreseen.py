@@ -8,9 +8,9 @@ import pytest
 from synthcohort.core.errors import ConfigError, InputError
 from synthcohort.core.policy import load_policy
 from synthcohort.core.signing import fingerprint, load_private
-from synthcohort.release import Request, foresee
+from synthcohort.release import Request, decide, foresee
 from synthcohort.release.config import ReleaseConfig
-from synthcohort.release.rules import is_of_copies, is_stated
+from synthcohort.release.rules import is_of_copies, is_stated, rule_names
 
 
 def test_a_signed_and_stated_request_has_nothing_against_it(config, key) -> None:
@@ -54,3 +54,21 @@ def test_which_rules_new_images_can_change() -> None:
     assert is_stated("license")
     assert is_stated("stated:contact")
     assert not is_stated("evidence_signed")
+
+
+def test_written_reasons_are_looked_at_before_the_work(config, key) -> None:
+    told = replace(config, overrides={"family:harm": "The partner tests for this."})
+    assert foresee(told, Request("partner", key)).vain == ()
+    for name in ("family:copies", "license"):
+        (vain,) = foresee(replace(config, overrides={name: "We see no problem here."}), Request("partner", key)).vain
+        assert f"no written reason sets {name} aside" in vain
+    with pytest.raises(ConfigError, match="override family:beauty: is no rule of the policy 'partner'"):
+        foresee(replace(config, overrides={"family:beauty": "They look very nice."}), Request("partner", key))
+    with pytest.raises(ConfigError, match=r"release\.overrides\.family:harm: its reason says nothing"):
+        replace(config, overrides={"family:harm": "because"})
+
+
+def test_every_rule_of_a_decision_has_a_known_name(scores, cohort, config) -> None:
+    for name in ("open", "partner", "internal"):
+        policy = load_policy(name)
+        assert {rule.name for rule in decide(scores, cohort, policy, config).rules} == set(rule_names(policy))

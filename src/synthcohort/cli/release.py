@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from synthcohort.cli.options import add_config, add_out, pairs, section
+from synthcohort.cli.options import add_config, add_out, section
+from synthcohort.core.errors import InputError, Problem
 
 SUMMARY = "decide by policy whether a synthetic cohort may leave, and if so make the bundle; a refusal exits with 1"
 EXAMPLES = (
@@ -39,8 +40,18 @@ def call(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from synthcohort.release import release
 
     config = section(args, "release")
-    overrides = pairs(args.override, "--override")
+    overrides = written_reasons(args.override)
     return release(
         args.synthetic, args.evidence, args.out, config, args.policy, key=args.key, overrides=overrides,
         answers=args.answers,
     ), 0  # fmt: skip
+
+
+def written_reasons(texts: list[str]) -> dict[str, str]:
+    """`RULE=REASON` texts of --override to a mapping. Raises InputError for one of another form."""
+    found = {name.strip(): reason.strip() for name, _, reason in (text.partition("=") for text in texts)}
+    bad = [text for text in texts if not all(part.strip() for part in text.partition("=")[::2])]
+    example = 'for example --override family:harm="The partner tests for this itself."'
+    if bad:
+        raise InputError(*(Problem("--override", repr(text), "RULE=REASON", example) for text in bad))
+    return found

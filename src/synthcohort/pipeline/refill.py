@@ -31,16 +31,22 @@ def refill_until_it_holds(
     *,
     judge: Callable[[], Judged],
     evaluate: Callable[[], dict[str, Any]],
+    asked: str | None = None,
 ) -> dict[str, Any]:
     """Audits, and while that helps draws others in place of the images that are too near and evaluates again.
 
-    `judge`: the decision of a release, as it would be now. Returns the last audit and {refills}: how many rounds.
+    `judge`: the decision of a release, as it would be now. `asked`: digest of what the decision is asked for and may
+    change between two calls; under another one the last audit is made anew, as there may be more to do, and those that
+    led to a round stay. Returns the last audit and {refills}: how many rounds.
     """
     before: list[int] = []
     while True:
         name = f"audit {len(before)}" if before else "audit"
         work = partial(_audited, judge, tuple(before), rounds)
-        found = run_stage(record, Stage(name, "", work, resumable=True), out, f"{title} {name}")
+        led_on = (record.info.get("stages", {}).get(name) or {}).get("again")
+        basis = record.info.get("made_from", {}).get(name) if led_on else asked
+        stage = Stage(name, "", work, resumable=True, made_from=basis)
+        found = run_stage(record, stage, out, f"{title} {name}")
         print(f"{title} {name}: {found['reason']}", file=sys.stderr)
         if not found["again"]:
             return {**found, "refills": len(before)}

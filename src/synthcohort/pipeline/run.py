@@ -56,6 +56,8 @@ def run_study(
         record = RunFolder.open(out / "pipeline", "pipeline", asked)
         for reason in known.unsaid:
             print(f"warning: the release will be refused: {reason}", file=sys.stderr)
+        for reason in known.vain:
+            print(f"warning: {reason}", file=sys.stderr)
         limit_threads(study.study.threads)
         began = time.monotonic()
         before, after = study_stages(study, source, out, demo, request)
@@ -66,6 +68,7 @@ def run_study(
             record, out, f"[{len(before) + 1}/{total}]", study.study.refill_rounds, study.generate.tries,
             judge=lambda: assess(out / "synthetic", out / "evidence", study.release, request),
             evaluate=lambda: evaluate_signed(study, out, request),
+            asked=digest_json(study.release.overrides) if study.release.overrides else None,
         )  # fmt: skip
         for number, stage in enumerate(after, len(before) + 2):
             run_stage(record, stage, out, f"[{number}/{total}] {stage.name}")

@@ -11,6 +11,7 @@ SIMULATED = (
     "KVP", "ExposureTime", "XRayTubeCurrent", "SliceThickness", "RepetitionTime", "EchoTime", "FlipAngle",
     "MagneticFieldStrength",
 )  # fmt: skip
+LEAST_REASON = 12  # characters of a written reason
 FORMATS = ("dicom", "png", "nifti", "parquet", "classes")
 
 
@@ -30,6 +31,8 @@ class ReleaseConfig:
     c2pa_chain: str = ""  # PEM of an authority's certificate for the key; empty: the key issues one for itself
     # Acquisition values that no scanner set, only on request, by DICOM keyword: {KVP = 120}. Each file says so.
     simulated: dict[str, float] = field(default_factory=dict)
+    # Rules set aside: {"family:harm" = "a written reason"}. It counts where the rule does not hold, and stays visible.
+    overrides: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problems = []
@@ -45,5 +48,14 @@ class ReleaseConfig:
                 problems.append(Problem(f"setting release.simulated.{name}", "is unknown", ", ".join(SIMULATED)))
             elif not 0 < value < 1e6:
                 problems.append(Problem(f"setting release.simulated.{name}", f"{value:g}", "above 0"))
+        for name, reason in self.overrides.items():
+            if says_nothing(reason):
+                found = "its reason says nothing"
+                problems.append(Problem(f"setting release.overrides.{name}", found, "a sentence that others can read"))
         if problems:
             raise ConfigError(*problems)
+
+
+def says_nothing(reason: str) -> bool:
+    """Whether a written reason is too short to be one."""
+    return len(reason.strip()) < LEAST_REASON or len(reason.split()) < 3

@@ -13,13 +13,12 @@ from synthcohort.core.errors import InputError, Problem
 from synthcohort.core.files import digest_json
 from synthcohort.core.policy import Policy
 from synthcohort.release import rules as judge
-from synthcohort.release.config import ReleaseConfig
+from synthcohort.release.config import ReleaseConfig, says_nothing
 from synthcohort.release.rules import Rule
 
 FORMAT, VERSION = "decision", 2
 SCORES_FORMAT, SCORES_VERSION = "scores", 1
 STATEMENTS = ("license", "intended_use", "not_intended_for", "contact")
-LEAST_REASON = 12  # characters of a written reason
 
 QUESTIONS = {
     "intended_use": "What are the images meant to be used for? (release.intended_use)",
@@ -87,6 +86,7 @@ def decide(
 ) -> Decision:
     """Judges a cohort and its evidence by the policy's rules. Reads every file of the cohort once (digests).
 
+    `overrides` answer a refusal; release.overrides were written before, and those of rules that hold are not used.
     Raises InputError for an override of a rule that is unknown or holds anyway, or whose reason says nothing.
     """
     answers = {name: text.strip() for name, text in (answers or {}).items() if text.strip()}
@@ -96,7 +96,9 @@ def decide(
     cohort = judge.cohort_rules(scores, synthetic)
     seal = judge.signature_rule(signed.problem, signed.signer, policy.release.must_be_signed)
     found = [cohort[0], *evidence[:2], seal, *evidence[2:-1], *cohort[1:], evidence[-1]]
-    ruled = set_aside(found, overrides or {}, policy)
+    holding = {rule.name for rule in found if rule.passed}
+    before = {name: reason for name, reason in config.overrides.items() if name not in holding}
+    ruled = set_aside(found, {**before, **(overrides or {})}, policy)
     return Decision(
         decision="release" if all(rule.holds for rule in ruled) else "refuse",
         rules=tuple(ruled),
@@ -121,7 +123,7 @@ def set_aside(found: list[Rule], overrides: Mapping[str, str], policy: Policy) -
             holds = any(rule.name == name for rule in found)
             what = "holds: there is nothing to set aside" if holds else "is no rule of this decision"
             problems.append(Problem(f"--override {name}", what, ", ".join(sorted(broken)) or "none: every rule holds"))
-        elif len(reason.strip()) < LEAST_REASON or len(reason.split()) < 3:
+        elif says_nothing(reason):
             problems.append(Problem(f"--override {name}", "its reason says nothing", "a sentence that others can read"))
     if problems:
         raise InputError(*problems)

@@ -99,6 +99,12 @@ def stated_rules(policy: Policy, stated: Mapping[str, Any]) -> list[Rule]:
     return [*(_stated_rule(name, stated) for name in policy.release.must_state), _license_rule(stated)]
 
 
+def rule_names(policy: Policy) -> list[str]:
+    """Every rule that a decision by this policy has."""
+    figures = [asked.name for asked in policy.release.figures]
+    return [*EXPLAINED, *figures, *(f"stated:{name}" for name in policy.release.must_state)]
+
+
 def is_stated(name: str) -> bool:
     """Whether a rule is about what a person says, not about the images."""
     return name == "license" or name.startswith("stated:")
