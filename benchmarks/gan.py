@@ -321,13 +321,17 @@ def score(bench: Bench, way: str, name: str, seed: str) -> dict[str, Any]:
     """Distances, copies and labels read (the generator benchmark's scores); coverage and Vendi scores with floors."""
     from generator_scores import real
 
+    from synthcohort.core.seeds import rng
     from synthcohort.metrics.neighbors import coverage
 
     scorer = bench.scorer(name)
     images, classes, rate = drawn(bench, way, name, seed)
+    train = real(scorer.cohort, "train")
+    if len(images) > len(train.images):  # the floor has as many images as there are scored
+        chosen = np.sort(rng("scored", name, int(seed)).permutation(len(images))[: len(train.images)])
+        images, classes = images[chosen], [classes[i] for i in chosen]
     test, (base, _) = real(scorer.cohort, "test"), scorer.floor_images(len(images), int(seed))
     found = dict(scorer.whole(images, classes, int(seed)))
-    train = real(scorer.cohort, "train")
     for encoder in ENCODERS:
         seen, made, floor = (scorer.see(x, encoder) for x in (test.images, images, base))
         found[encoder] |= {
