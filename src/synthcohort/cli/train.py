@@ -16,6 +16,7 @@ EXAMPLES = (
     "synthcohort train rare_disease --from joint --out tuned --set train.images=20000",
     "synthcohort train cohort --autoencoder --out latents --set autoencoder.size=128",
     "synthcohort train cohort --out run --set train.latent=latents --set train.size=128",
+    "synthcohort train cohort --out shadow0 --set train.shadow=0       half of the patients, to audit `run` against",
     "synthcohort train cohort --gan --out gan --set gan.minutes=20",
     "synthcohort train cohort --auto --minutes 30 --out run            GAN or diffusion, size and budget are chosen",
     "synthcohort train cohort --auto --minutes 30 --gan --out run      a GAN in any case; the rest is chosen",
@@ -61,6 +62,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
     _check(args)
+    _check_shadow(args)
     if args.auto:
         return _auto(args), 0
     if args.gan:
@@ -93,6 +95,14 @@ def _check(args: argparse.Namespace) -> None:
         problems.append(Problem("--minutes", "given without --auto", remedy=f"use --auto, or --set {name}=…"))
     if problems:
         raise InputError(*problems)
+
+
+def _check_shadow(args: argparse.Namespace) -> None:
+    """Raises InputError for a shadow of anything but a diffusion model with the audited run's own settings."""
+    given = [f"--{name}" for name in ("auto", "gan", "autoencoder") if getattr(args, name)]
+    if given and section(args, "train").shadow is not None:
+        found, allowed = f"given with {', '.join(given)}", "a diffusion model with the settings of the audited run"
+        raise InputError(Problem("setting train.shadow", found, allowed, "leave it out or state those settings"))
 
 
 def _auto(args: argparse.Namespace) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from synthcohort.core.config import build
 from synthcohort.core.errors import ArtifactError, InputError, Problem
 from synthcohort.diffusion.sampling import SamplingConfig
 from synthcohort.generation.quotas import Quota
-from synthcohort.generation.synthesize import Wanted
+from synthcohort.generation.synthesize import Wanted, refuse_shadow
 from synthcohort.models.generator import Generator, load_generator
 
 
@@ -45,6 +45,7 @@ class Asked:
 def open_run(run: Path, asked: Asked) -> tuple[Generator, Wanted]:
     """The generator of a request and its plan. Raises ArtifactError when the run holds another model."""
     generator = load_generator(run, build(SamplingConfig, asked.sampling, "provenance.config.sampling"))
+    refuse_shadow(run, generator)
     if generator.digest != asked.model_digest:
         raise ArtifactError(
             Problem(f"run {run}", f"its model is {generator.digest}", f"{asked.model_digest}, which drew the images")

@@ -21,7 +21,7 @@ from synthcohort.generation.gan_latent import LatentRequest, latent_edits
 from synthcohort.generation.given import read_image, read_mask
 from synthcohort.generation.screen import Screen, ScreenedOut, as_mappings
 from synthcohort.generation.strip import strip
-from synthcohort.generation.synthesize import METHODS, canaries_of, facts_of
+from synthcohort.generation.synthesize import METHODS, canaries_of, facts_of, refuse_shadow
 from synthcohort.imaging.geometry import Fit
 from synthcohort.models.condition import PROMPT
 from synthcohort.models.generator import Generator, load_generator
@@ -105,6 +105,7 @@ def edit(
     if settings.local and (request.mask is not None or request.fresh):
         raise InputError(Problem("--local", "given with --mask or for fresh noise", "alone with --to or --sweep"))
     generator = load_generator(run, config.sampling)
+    refuse_shadow(run, generator)
     asked = _checked(generator, request)
     check_writable(out)
     spec = generator.image_of(request.old)

@@ -48,6 +48,7 @@ def generate(
     """
     run, out = Path(run), Path(out)
     generator = load_generator(run, config.sampling)
+    refuse_shadow(run, generator)
     asked = Wanted.of(generator, seed, count, where, balance, prompt, quotas)
     check_writable(out)
     screen = Screen(run / "train_features", generator.spec.images) if config.screen else None
@@ -195,6 +196,14 @@ def _is_stored(chunk: Sequence[int], note: Path, done: set[str]) -> bool:
         return False
     left_out = {item["image_id"] for item in read_json(note) if not item["replaced"]}
     return all(image_id(number) in done or image_id(number) in left_out for number in chunk)
+
+
+def refuse_shadow(run: Path, generator: Generator) -> None:
+    """Raises InputError for a shadow of an audit: images that learned from control patients have no control left."""
+    shadow = generator.facts.get("shadow")
+    if shadow:
+        found = f"is shadow {shadow['number']} of an audit: it learned from control patients"
+        raise InputError(Problem(f"run {run}", found, "a run without train.shadow", "name the audited run"))
 
 
 def canaries_of(generator: Generator) -> dict[str, Any]:

@@ -59,11 +59,15 @@ def check_hosts(views: Sequence[Sequence[Cohort]], config: CanaryConfig) -> None
 
 
 def asked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that make a run this run and no other: without canaries where none are planted.
+    """The settings that make a run this run and no other: without canaries where none are planted, nor `shadow: None`.
 
-    Runs that were begun before there were canaries then still go on.
+    Runs that were begun before there were canaries and shadows then still go on.
     """
-    return {name: value for name, value in settings.items() if name != "canaries" or value["count"]}
+    return {
+        name: value
+        for name, value in settings.items()
+        if (name != "canaries" or value["count"]) and (name != "shadow" or value is not None)
+    }
 
 
 def say_canaries(

@@ -63,6 +63,9 @@ class TrainConfig:
     checkpoint_images  images between two checkpoints
     canaries           training images that get a mark which occurs nowhere else, to audit what the model keeps of
                        them; release refuses the images of such a run. count 0 plants none
+    shadow             trains shadow number N for the audit of a run with the same settings: on half of the patients of
+                       the roles train and control; shadows 2k and 2k + 1 share them out between them. Nothing can be
+                       generated from it. None trains on all patients of the role train
     """
 
     images: int = 72_000
@@ -101,6 +104,7 @@ class TrainConfig:
     log_images: int = 4_000
     checkpoint_images: int = 8_000
     canaries: CanaryConfig = field(default_factory=CanaryConfig)
+    shadow: int | None = None
 
     @property
     def denoiser(self) -> NetworkConfig | TransformerConfig:
@@ -138,6 +142,8 @@ class TrainConfig:
             ("log_images", self.log_images >= 1, "1 or more"),
             ("checkpoint_images", self.checkpoint_images >= 1, "1 or more"),
             ("canaries", enough_canaries(self.canaries), f"count 0, or {LEAST_CANARIES} or more"),
+            ("shadow", self.shadow is None or self.shadow >= 0, "0 or more"),
+            ("shadow", self.shadow is None or not self.canaries.count, "nothing where train.canaries plants some"),
         ]
         require("setting train.", self, checks)
 

@@ -47,6 +47,7 @@ from synthcohort.training.joint import (
 from synthcohort.training.latent_space import LatentSpace, latent_space
 from synthcohort.training.limits import explained
 from synthcohort.training.parallel import Workers, joined
+from synthcohort.training.shadow import refuse_shadow_start, say_shadow, shadow_facts, shadow_types
 from synthcohort.training.state import TrainingState, rate_factor
 from synthcohort.training.watch import (
     Watch,
@@ -75,6 +76,7 @@ def train(
 ) -> dict[str, Any]:
     """Trains on the images with role `train`; goes on where an earlier call with the same arguments stopped.
 
+    A shadow (`train.shadow`) trains on other images, see training.shadow, and writes shadow.json.
     `start` is a finished run whose weights the training begins with. The same call on a finished run with another
     `train.average` makes its model anew. Under torchrun all processes train one run together (see parallel).
     Writes run/ (see ARCHITECTURE): run.json, log.jsonl, training.html, checkpoint/, averages/, model/, train_features/,
@@ -94,7 +96,10 @@ def _train(
     workers.check(config.batch)
     check_writable(out)
     types = open_types(cohorts)
+    if config.shadow is not None:
+        types = shadow_types(types, config.shadow)
     parent = load_model(start / "model") if start is not None else None
+    refuse_shadow_start(start, parent[2]["facts"] if parent else {})
     space = latent_space(config, start, parent[1].latent if parent else None)
     latent = space.spec if space else None
     images = image_specs(types, config, latent)
@@ -131,6 +136,7 @@ def _train(
         weights = start_weights(parent[0].state_dict(), parent[1], spec, seed_from("start", seed))
     if workers.main:
         say_canaries(run, views, config.canaries, parent[2]["facts"].get("canaries") if parent is not None else None)
+        say_shadow(run, types, config.shadow)
         _prepare(run, types, images, space, pixels, encoder)
     if "steps" not in run.info:
         steps = workers.agree(_steps(config, spec, data, seed, workers))
@@ -306,6 +312,7 @@ def _finish(
         "started_from": run.info["config"].get("start"),
         "type_guess": type_guess(types, encoder) if encoder is not None and len(types) > 1 else None,
         **canary_facts(run),
+        **shadow_facts(run),
     }
     save_model(run.path / "model", state.spec, state.average.state_dict(), facts)
     write_atomic(run.path / "samples.png", sample_sheet(state.average, state.spec, state.seed, 8, watch.autoencoder))
