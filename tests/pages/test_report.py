@@ -90,7 +90,7 @@ def test_every_score_and_check_is_there(scores, sheets):
     page = render_evidence(scores, sheets)
     for family in FAMILIES:
         assert family.question in page
-    for text in ("3.06", "2.85 to 3.27", "41.0", "0.10", "0.04 to 0.17", "not measured", "Near the floor."):
+    for text in ("3.06", "2.85 to 3.27", "41.0", "0.10", "0.04 to 0.17", "not measured", "near the floor. Lower"):
         assert text in page, text
     assert "kl_grade = 4" in page
     assert "Unheard of" in page, "a group the page does not know is shown all the same"
@@ -189,7 +189,8 @@ def test_what_was_not_measured_is_said_once_and_never_passes(scores, sheets):
     card = page[page.index("Rarely found") : page.index("</article>", page.index("Rarely found"))]
     assert "nearest, density: needs 1000 control images." in card
     assert card.count("needs 1000") == 1
-    assert "By the attack “loss”" in card
+    assert '<th role="rowheader" scope="row">loss</th>' in card
+    assert 'not measured</strong> <span class="between">needs 500 control images' in card
     assert "badge pass" not in card
 
 

@@ -27,16 +27,16 @@ def number(found: float | int | None, digits: int = 3) -> str:
 def value(score: Mapping[str, Any], like: Mapping[str, Any] | None = None) -> str:
     """A score's value with the decimals of its interval, or of the interval of `like`, so that a row is of one kind."""
     shape = _shape(score, like)
-    if score.get("value") is None or shape is None:
+    if score.get("value") is None or shape is None or not _has_interval(score):  # a fixed number stands as it is
         return number(score.get("value"))
-    return _fixed(score["value"], _decimals(shape))
+    return _fixed(score["value"], _shown(score, shape))
 
 
 def interval(score: Mapping[str, Any] | None, like: Mapping[str, Any] | None = None) -> str:
     """`low to high`, or words where no interval was computed."""
     if score is None or not _has_interval(score):
         return "no interval"
-    decimals = _decimals(_shape(score, like) or score)
+    decimals = _shown(score, _shape(score, like) or score)
     return f"{_fixed(score['low'], decimals)} to {_fixed(score['high'], decimals)}"
 
 
@@ -49,6 +49,11 @@ def _shape(score: Mapping[str, Any], like: Mapping[str, Any] | None) -> Mapping[
     """The finer of the two intervals decides: neither number may be rounded away."""
     found = [part for part in (score, like) if part is not None and _has_interval(part)]
     return max(found, key=_decimals) if found else None
+
+
+def _shown(score: Mapping[str, Any], shape: Mapping[str, Any]) -> int:
+    """The decimals of `shape`, yet at most one more than the number's own interval warrants."""
+    return min(_decimals(shape), _decimals(score) + 1)
 
 
 def _has_interval(score: Mapping[str, Any]) -> bool:

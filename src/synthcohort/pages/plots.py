@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from synthcohort.pages.numbers import interval, number
 
 ROW_HEIGHT = 34
+LETTER = 7.0  # pixels, of a digit at the size of the numbers under a panel
 MARGIN = 3.0  # percent kept free at both ends, so that markers and end labels are not cut
 
 
@@ -60,8 +61,11 @@ def score_values(score: dict) -> list[float | None]:
     return [part.get(key) for part in parts for key in ("value", "low", "high")]
 
 
-def interval_row(score: dict, axis: Axis) -> Markup:
-    """One strip: floor as a band with a line, control as a diamond, the value as a dot, each with its interval."""
+def interval_row(score: dict, axis: Axis, limit: float | None = None) -> Markup:
+    """One strip: floor as a band with a line, control as a diamond, the value as a dot, each with its interval.
+
+    `limit` is the policy's line: solid between two wedges, so that it differs from the dashed floor without color.
+    """
     middle = ROW_HEIGHT / 2
     parts = [_grid(axis)]
     words = [f"value {number(score.get('value'))}, {interval(score)}"]
@@ -76,6 +80,9 @@ def interval_row(score: dict, axis: Axis) -> Markup:
             '<path class="control" d="M0-5L5 0L0 5L-5 0Z"/></svg>'
         )
         words.append(f"control {number(control['value'])}")
+    if limit is not None:
+        parts.append(_limit(limit, axis))
+        words.append(f"the policy's limit {number(limit)}")
     if score.get("value") is not None:
         parts.append(_whisker(score, axis, middle, "value"))
         parts.append(f'<circle class="value" cx="{axis.place(score["value"])}" cy="{middle}" r="5"/>')
@@ -84,11 +91,13 @@ def interval_row(score: dict, axis: Axis) -> Markup:
     return Markup(head + "".join(parts) + "</svg>")
 
 
-def axis_row(axis: Axis) -> Markup:
-    """The numbers under a panel."""
+def axis_row(axis: Axis, room: float = math.inf) -> Markup:
+    """The numbers under a panel; where they would touch each other in `room` pixels, only every second or third."""
     texts = []
-    for tick in axis.ticks:
-        text = _tick_text(tick, axis)
+    named = [_tick_text(tick, axis) for tick in axis.ticks]
+    need = LETTER * max(map(len, named)) + 8
+    step = max(1, math.ceil(need * (len(named) - 1) / (room * (1 - 2 * MARGIN / 100))))
+    for tick, text in list(zip(axis.ticks, named, strict=True))[::step]:
         texts.append(f'<text class="tick" x="{axis.place(tick)}" y="13" text-anchor="middle">{text}</text>')
     return Markup('<svg class="axis" aria-hidden="true" width="100%" height="18">' + "".join(texts) + "</svg>")
 
@@ -102,8 +111,20 @@ def _tick_text(tick: float, axis: Axis) -> str:
 
 
 def _grid(axis: Axis) -> str:
+    """A line at each number; that at zero is stronger where values lie on both sides of it."""
+    signed = axis.low < 0 < axis.high
     return "".join(
-        f'<line class="grid" x1="{axis.place(t)}" x2="{axis.place(t)}" y1="0" y2="{ROW_HEIGHT}"/>' for t in axis.ticks
+        f'<line class="grid{" zero" if signed and t == 0 else ""}" x1="{axis.place(t)}" x2="{axis.place(t)}" '
+        f'y1="0" y2="{ROW_HEIGHT}"/>'
+        for t in axis.ticks
+    )
+
+
+def _limit(value: float, axis: Axis) -> str:
+    place, low = axis.place(value), ROW_HEIGHT - 1
+    return (
+        f'<line class="limit" x1="{place}" x2="{place}" y1="1" y2="{low}"/><svg class="over" x="{place}" y="0">'
+        f'<path class="limit" d="M-5 0L5 0L0 6ZM-5 {ROW_HEIGHT}L5 {ROW_HEIGHT}L0 {ROW_HEIGHT - 6}Z"/></svg>'
     )
 
 
@@ -133,4 +154,4 @@ def legend() -> Markup:
         "floor": {"value": 0.2, "low": 0.13, "high": 0.27},
         "control": {"value": 0.8, "low": 0.72, "high": 0.88},
     }
-    return interval_row(example, Axis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0)))
+    return interval_row(example, Axis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0)), limit=0.95)

@@ -92,22 +92,23 @@ GROUPS = (
         "utility",
         "Usefulness: do models that learn from the images work on real patients?",
         "A small model is trained on synthetic images alone and tested on real patients. The same model trained on "
-        "as many real "
-        "images is the floor, which it has to match.",
+        "as many real images is the floor, which it has to match. Figures called “lost” come from a second experiment "
+        "with more and other models, on which the check for harm rests: they count what a class loses, so less is "
+        "better, and 0 is no loss.",
     ),
     Group(
         "fidelity",
         "Fidelity: do the images look like the real ones?",
         "Distances between the two sets of images, taken through the eyes of an image network (an encoder). "
-        "Distances from "
-        "different encoders can’t be compared with each other. Two sets of real images also differ: that is the floor.",
+        "Distances from different encoders can’t be compared with each other, and each is blind to what another sees: "
+        "read all of them. Two sets of real images also differ: that is the floor.",
     ),
     Group(
         "alignment",
         "Alignment: do the images show what was asked for?",
         "Each image was asked for with a label. A grader that learned from real images reads the label back. It errs "
-        "on real "
-        "images too: that is the floor.",
+        "on real images too: that is the floor. Far above the floor is no gain: such images are plainer than patients "
+        "are. Where the grader fails on real images as well, its reading says nothing.",
     ),
     Group(
         "fairness",
@@ -125,7 +126,40 @@ GROUPS = (
         "stress",
         "Stress: where do models that meet the images break?",
         "What a classifier learns when a rare class is filled with synthetic images only, and how far exposure, noise "
-        "and blur can go before a classifier fails.",
+        "and blur can go before a classifier fails. Real images treated in the same way are the floor: a test on "
+        "synthetic images is of use where both fail at the same point.",
+    ),
+)
+
+# How a reader may think of an encoder that only the settings name.
+ENCODERS = {
+    "self_trained": "a network that learned to read the label from the real training images",
+    "self_supervised": "a network that learned from the real training images without their labels",
+    "packaged": "a network that learned from everyday photographs",
+    "radiomic": "measurements of gray values and texture, no network",
+}
+
+PROBES = {"reidentification": "Re-identification"}  # figures with a verdict of their own, beside the seven checks
+PROBED = {"reidentified_rate": "reidentification"}  # the score that shows each
+
+
+@dataclass(frozen=True)
+class Together:
+    """Figures of one kind that share a scale and a sentence: rows of one table instead of a table each."""
+
+    name: str
+    title: str
+    prefixes: tuple[str, ...]
+    dropped: str = ""  # words of the single titles that the common one says
+
+
+TOGETHER = (
+    Together("damage_shift", "Damage to the images as a whole", ("damage_shift_",), " as a whole"),
+    Together(
+        "utility",
+        "A model that learned from synthetic images, on real patients",
+        ("utility_accuracy", "utility_macro_recall", "utility_skill"),
+        " after training on synthetic",
     ),
 )
 
@@ -185,8 +219,29 @@ GLOSSARY = (
         "Agreement of two gradings beyond chance, counting a larger disagreement more. 1 is perfect, 0 is chance.",
     ),
     ("Membership inference", "The attempt to find out whether a known image was among the training images."),
+    (
+        "Black-box, white-box",
+        "An attacker who has the images only (black-box), or the generator itself (white-box).",
+    ),
+    (
+        "Area (AUC)",
+        "How often, of one image of each kind, the right one is picked. 0.5 is guessing, 1 is always right.",
+    ),
+    (
+        "Recall of a class (sensitivity)",
+        "In the chapters on usefulness, alignment and stress: the share of a class’s real images that a model "
+        "recognizes. Mean recall counts every class alike, however rare. Not the recall of two sets of images above.",
+    ),
+    ("Probe", "A simple model on fixed features of the images, quick to train and hard to mislead."),
+    ("Radiomics", "Measurements of gray values and texture, as software for radiologists takes them."),
+    ("Vendi score", "How many images that have nothing in common would be as varied as these."),
     ("Inconclusive", "There was not enough evidence, or the check was not made. It is never read as a pass."),
     ("Digest", "A fingerprint (SHA-256) of a file. If one byte changes, the digest changes."),
     ("Policy", "The written thresholds by which evidence is judged and released."),
+    (
+        "Policy line",
+        "One threshold of the policy. A check is judged from all its figures together, at levels so strict that seven "
+        "checks rarely fail by chance; a single figure beyond its line need not fail the check.",
+    ),
     ("Seed", "The number from which an image was drawn. The same generator and seed give the same image again."),
 )
