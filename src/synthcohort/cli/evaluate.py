@@ -1,6 +1,7 @@
 """synthcohort evaluate"""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ EXAMPLES = (
     "synthcohort evaluate --real cohort --synthetic synthetic --out evidence",
     "synthcohort evaluate --real cohort --synthetic synthetic --policy internal --out evidence",
     "synthcohort evaluate --real cohort --synthetic synthetic --run run --out evidence",
+    "synthcohort evaluate --real cohort --synthetic synthetic --run run --shadow s0 --shadow s1 --out evidence",
     "synthcohort evaluate --real cohort --synthetic synthetic --study results/study.json --out evidence",
     "synthcohort evaluate --real train_images/ --holdout other_patients/ --synthetic generated.zip --out evidence",
 )
@@ -25,6 +27,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--holdout", type=Path, metavar="SOURCE", help=others)
     model = "the generator's run folder: attacks on membership then see its model too"
     parser.add_argument("--run", type=Path, metavar="RUN", help=model)
+    compared = "shadow of --run (train.shadow), for attacks that compare with it; repeat it for whole pairs"
+    parser.add_argument("--shadow", type=Path, action="append", default=[], metavar="RUN", help=compared)
     read = "study.json of a finished reader study of these cohorts: its figures become part of the evidence"
     parser.add_argument("--study", type=Path, metavar="FILE", help=read)
     signed = "the owner's private key (synthcohort keys): signs scores.json, as the policies open and partner ask"
@@ -37,9 +41,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(args: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from synthcohort.core.signing import signed
+    from synthcohort.evaluation.shadows import open_shadows
     from synthcohort.pipeline.sources import evaluate
 
     config = section(args, "evaluate")
+    shadows = (*config.membership.shadows, *args.shadow)
+    open_shadows(args.run, shadows)  # what is wrong with them is said before the work begins
+    config = replace(config, membership=replace(config.membership, shadows=shadows))
     with signed(args.out / "scores.json", args.key):
         result = evaluate(
             args.real, args.synthetic, args.out, config, args.policy, args.seed, args.holdout, args.run, args.study

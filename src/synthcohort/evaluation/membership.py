@@ -2,12 +2,13 @@
 
 Members are training patients, others are control patients. They were told apart at random, so without a leak nothing
 can tell them apart: any attack that does has found one. Attacks see the synthetic images (`black_box`) and, where the
-run folder is given, the model (`white_box`). Validation patients are the strangers whom the attacker knows. Patients
-whose own images stand among the synthetic ones as they are (a null experiment) are no others.
+run folder is given, the model (`white_box`), also beside models that did not see an image (`shadows`). Validation
+patients are the strangers whom the attacker knows. Patients whose own images stand among the synthetic ones as they are
+(a null experiment) are no others.
 `membership_verdict` makes one verdict of many attacks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from synthcohort.core.cohort import Cohort
-from synthcohort.core.errors import ArtifactError, InputError
+from synthcohort.core.errors import ArtifactError, InputError, Problem
 from synthcohort.core.policy import Policy
 from synthcohort.evaluation.entries import without_folders
 from synthcohort.evaluation.inputs import Inputs, patients, sample_images, sample_patients
 from synthcohort.evaluation.membership_verdict import Attacks, judge
 from synthcohort.evaluation.part_config import MembershipConfig
+from synthcohort.evaluation.shadows import Shadow, attack, check_halves, open_shadows
 from synthcohort.evaluation.verdicts import family
 
 if TYPE_CHECKING:
@@ -55,8 +57,11 @@ def membership(
     """The part of the scorecard: figures of every attack and the family `membership`.
 
     `run`: the run folder of the generator, for the white-box attacks; it must have been trained on the real cohort.
+    Raises InputError or ConfigError for shadow models that are not those of this run.
     """
     settings = settings or MembershipConfig()
+    shadows = open_shadows(run, settings.shadows)
+    check_halves(shadows, inputs.real)
     roles = assign(inputs, config.max_images, settings, seed)
     if isinstance(roles, str):
         return {"scores": [], "families": {"membership": family("inconclusive", roles, {})}, "figures": {}}
@@ -66,7 +71,9 @@ def membership(
         notes.append("the run folder was not given, so nobody attacked the model itself")
     else:
         try:
-            sets.append(white_box_attacks(inputs, roles, run, cache, settings, seed))
+            attacks, note = white_box_attacks(inputs, roles, run, cache, settings, seed, shadows)
+            sets.append(attacks)
+            notes.append(note)
         except (ArtifactError, InputError) as error:
             notes.append(f"the model itself could not be attacked: {without_folders(error, run, inputs.real_path)}")
     scores, judged = judge(sets, policy.thresholds.membership, settings.permutations, seed, notes)
@@ -154,12 +161,25 @@ def black_box_scores(
 
 
 def white_box_attacks(
-    inputs: Inputs, roles: Roles, run: Path, cache: Path, settings: MembershipConfig, seed: int
-) -> Attacks:
-    """Attacks by the denoising loss; half as many members as there are strangers teach the learned one, and are out."""
+    inputs: Inputs,
+    roles: Roles,
+    run: Path,
+    cache: Path,
+    settings: MembershipConfig,
+    seed: int,
+    shadows: Sequence[Shadow] = (),
+) -> tuple[Attacks, str]:
+    """Attacks by the denoising loss, and what to say of shadow models.
+
+    Half as many members as there are strangers teach the learned attack, and are out. Shadow models are compared with
+    where the strangers were seen by none of them. Raises InputError when the run is itself a shadow.
+    """
     from synthcohort.evaluation.white_box import Loss, loss_scores
 
     loss = Loss.of_run(run, inputs.real, settings.white_box, cache, seed)
+    facts = loss.generator.facts
+    if facts.get("shadow"):
+        raise InputError(Problem(f"run {run}", "is a shadow of another one: it learned from control patients"))
     owners = patients(roles.members)
     asked = sample_patients(owners, settings.white_box.images + len(roles.strangers) // 2, seed, "white box")
     teachers = sample_patients([owners[i] for i in asked], len(roles.strangers) // 2, seed, "teachers")
@@ -172,7 +192,25 @@ def white_box_attacks(
     inside = loss_scores(strangers, found[rest], found[~rest])
     outside = loss_scores(strangers, others, found[~rest])
     judged = members.select(indices=np.flatnonzero(rest))
-    return Attacks(
+    unseen_strangers = set(roles.strangers.column("split")) == {"validation"}
+    if shadows and unseen_strangers:
+        views = (roles.strangers, judged, roles.others)
+        audited = (strangers, found[rest], others)
+        more = attack(shadows, inputs.real, views, audited, settings.white_box, cache, seed)
+        inside, outside = inside | more[0], outside | more[1]
+    attacks = Attacks(
         "white-box", tuple(inside), np.stack(list(inside.values()), 1), np.stack(list(outside.values()), 1),
         patients(judged), patients(roles.others), inputs.classes(judged), inputs.classes(roles.others),
     )  # fmt: skip
+    return attacks, _shadows_note(shadows, unseen_strangers, facts.get("training_images"))
+
+
+def _shadows_note(shadows: Sequence[Shadow], used: bool, audited: int | None) -> str:
+    """What a reader must know of shadow models: how many there were, and what they saw."""
+    if not shadows:
+        return "no shadow models were given, so the model was compared with none that did not see an image"
+    if not used:
+        return "there are too few validation patients, whom no shadow model saw, to compare with shadow models"
+    seen = sorted({shadow.images for shadow in shadows})
+    images = f"{seen[0]}" if len(seen) == 1 else f"{seen[0]} to {seen[-1]}"
+    return f"{len(shadows)} shadow models learned from {images} images each, the model attacked from {audited}"

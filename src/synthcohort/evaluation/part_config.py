@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from synthcohort.core.config import at_least
@@ -87,12 +88,13 @@ class WhiteBoxConfig:
 
 @dataclass(frozen=True)
 class MembershipConfig:
-    """How many images the attacks look at."""
+    """How many images the attacks look at, and which shadow models they compare with."""
 
     max_members: int = 5000  # training images, of whole patients
     least_images: int = 50  # members, others and strangers; with fewer there is no verdict
     permutations: int = 1999  # relabelings of patients
     white_box: WhiteBoxConfig = field(default_factory=WhiteBoxConfig)
+    shadows: tuple[Path, ...] = ()  # run folders trained with train.shadow, in whole pairs; evaluate --shadow adds some
 
     def __post_init__(self) -> None:
         at_least("evaluate.membership", self, {"max_members": 50, "least_images": 20, "permutations": 999})

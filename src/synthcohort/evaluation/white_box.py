@@ -177,7 +177,7 @@ def loss_scores(
     learned     a ridge discriminant of both at each level, fitted on known members against the reference images; the
                 known members are no queries
     """
-    scale = _Scale(reference)
+    scale = Scale(reference)
     z, residual = scale(queries)
     scores = {"denoising loss": -z.mean(axis=1), "denoising loss for its difficulty": -residual.mean(axis=1)}
     if known_members is not None and len(known_members) >= 20:
@@ -188,8 +188,11 @@ def loss_scores(
     return scores
 
 
-class _Scale:
-    """Standardizes log losses by the reference images, before and after a line in the difficulty is taken off."""
+class Scale:
+    """Standardizes log losses [., S, 2] by the reference images, before and after a line in the difficulty is off.
+
+    The second of each two losses is the difficulty: what another denoiser makes of the same image and noise.
+    """
 
     def __init__(self, reference: np.ndarray) -> None:
         loss, easy = reference[..., 0], reference[..., 1]
@@ -200,5 +203,9 @@ class _Scale:
         self.residual_std = np.maximum((loss - self.mean - self.slope * centered).std(0), 1e-9)
 
     def __call__(self, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        off = losses[..., 0] - self.mean
-        return off / self.std, (off - self.slope * (losses[..., 1] - self.easy_mean)) / self.residual_std
+        off = (losses[..., 0] - self.mean) / self.std
+        return off, self.off(losses[..., 0], losses[..., 1]) / self.residual_std
+
+    def off(self, loss: np.ndarray, easy: np.ndarray) -> np.ndarray:
+        """What the line does not explain of losses [., S], in their own unit."""
+        return np.asarray(loss - self.mean - self.slope * (easy - self.easy_mean))
