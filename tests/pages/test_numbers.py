@@ -23,3 +23,10 @@ def test_value_has_the_decimals_of_its_interval():
     assert value({"value": 0.25, "low": None, "high": None}) == "0.25"
     assert value({"value": -0.0001, "low": -0.2, "high": 0.2}) == "0.00", "no minus zero"
     assert count(None) == "not measured"
+
+
+def test_a_narrow_interval_does_not_lend_its_digits_to_a_wide_one():
+    narrow, wide = {"value": 0.99975, "low": 0.99943, "high": 1.0}, {"value": 0.49408, "low": 0.44353, "high": 0.54463}
+    assert (value(narrow, wide), interval(narrow, wide)) == ("0.99975", "0.99943 to 1.00000")
+    assert (value(wide, narrow), interval(wide, narrow)) == ("0.494", "0.444 to 0.545")
+    assert value({"value": 0.5, "low": None, "high": None}, narrow) == "0.5"

@@ -13,6 +13,9 @@ from synthcohort.pages.limits import Limit, limit_of
 
 NARROW, WIDE = 150.0, 255.0  # pixels that a strip has at least, beside three and two columns of numbers
 USUAL = 0.95  # the level that the head of the column names
+READ = ("prompt_recall", "stress_severity", "label_read")  # shares of images whose label a classifier reads right
+BLIND = 0.05
+UNSEEN = "proves nothing: not seen in real images either"
 LEARNED = re.compile(r"^(.+): ([\d.]+)% of the real images, ([\d.]+) times as many synthetic$")
 
 
@@ -38,6 +41,11 @@ class Panel:
     floor: bool
     control: bool
     sample: str = ""  # what only this panel was computed on
+
+    @property
+    def count(self) -> int:
+        """How many rows it has."""
+        return len(self.rows)
 
 
 @dataclass(frozen=True)
@@ -129,9 +137,10 @@ def _block(scores: list[Mapping[str, Any]], context: _Context) -> Block:
     measured = [score for score in kept if score.get("value") is not None]  # the others' words stand in their rows
     details, rest = samples.shared([str(score.get("computed_on") or "") for score in measured])
     beside = {id(score): text for score, text in zip(measured, rest, strict=True)}
+    probe = context.figures.get(words.PROBED.get(first["name"], "")) or {}
+    details = details.replace(str(probe.get("reason") or "\0"), "").rstrip(" :;")  # it stands above, as a verdict
     sized = len({samples.sizes(score) for score in kept}) == 1
     panels, unmeasured = _panels(kept, beside, sized, context, group if several else None)
-    probe = context.figures.get(words.PROBED.get(first["name"], ""))
     limits = dict.fromkeys(filter(None, (limit_of(score, context.policy) for score in kept)))
     return Block(
         name=group.name if several and group else first["name"],
@@ -143,7 +152,7 @@ def _block(scores: list[Mapping[str, Any]], context: _Context) -> Block:
         check=_check(kept, context),
         limits=tuple(limits),
         probe=(probe["verdict"], sentence(str(probe.get("reason") or "")))
-        if probe and probe.get("verdict") in words.VERDICTS
+        if probe.get("verdict") in words.VERDICTS
         else None,
         chart=chart,
     )
@@ -153,7 +162,7 @@ def good(score: Mapping[str, Any]) -> str:
     """What good looks like and which way it lies; a figure that has no better side says how to read it."""
     text, better = sentence(str(score.get("good") or "")) if score.get("good") else "", score.get("better") or "none"
     if text and not text.startswith("Good "):
-        told = text[0].lower() + text[1:] if better != "none" else text
+        told = text[:1].lower() + text[1:] if text[1:2].islower() else text
         text = f"Good looks like this: {told}" if better != "none" else f"How to read it: {told}"
     which = {"lower": "Lower is better", "higher": "Higher is better"}.get(better, "")
     if which and "close to the floor" in text:
@@ -233,6 +242,7 @@ def _panel(
     axis = plots.axis_for([*values, *(limit.value for limit in limits.values() if limit)]) if any_of(values) else None
     labels = [_attack(score) if attacks else _titled(score, group) if group else _label(score) for score in scores]
     texts = [beside.get(id(score), "") for score in scores]
+    sized = sized or all(str(score.get("n_real")) in text.split() for score, text in zip(scores, texts, strict=True))
     common = texts[0] if len(scores) > 1 and len(set(texts)) == 1 else ""
     rows = tuple(
         Row(
@@ -266,7 +276,15 @@ def _small(score: Mapping[str, Any], sized: bool, details: str) -> str:
     """What stands under a row's name: its images where rows differ, its own details, an unusual level."""
     level = score.get("confidence")
     unusual = f"{100 * level:.3g} % interval" if level and level != USUAL and score.get("low") is not None else ""
-    return samples.minus("; ".join(filter(None, ("" if sized else samples.sizes(score), details, unusual))))
+    counted = "" if sized else samples.sizes(score)
+    unseen = UNSEEN if _unseen(score) else ""
+    return samples.minus("; ".join(filter(None, (counted, details, unseen, unusual))))
+
+
+def _unseen(score: Mapping[str, Any]) -> bool:
+    """Whether a reader of labels hardly ever finds the class of this row in real images: then it proves nothing."""
+    high = (score.get("floor") or {}).get("high")
+    return score["name"] in READ and bool(score.get("subset")) and high is not None and high < BLIND
 
 
 def any_of(values: Sequence[float | None]) -> bool:

@@ -33,10 +33,10 @@ ASKS = {
 
 @dataclass(frozen=True)
 class Limit:
-    """One line of the policy for a figure: `value` on the figure's own axis."""
+    """One line of the policy for a figure: `value` on the figure's own axis, None where it moves with the floor."""
 
     key: str  # as the policy file calls it
-    value: float
+    value: float | None
     text: str
 
 
@@ -49,6 +49,7 @@ class _Held:
     key: str
     side: str  # "at most" or "at least"
     offset: float = 0.0
+    above: str = ""  # what the threshold is counted from, where that is not a fixed number
 
 
 HELD = (
@@ -57,6 +58,7 @@ HELD = (
     _Held("membership", "membership_tpr_at_1_percent_fpr", "max_tpr_at_1_percent_fpr", "at most"),
     _Held("label_truth", "label_skill_ratio", "min_ratio", "at least"),
     _Held("image_damage", "damage_shift_", "max_shift", "at most", offset=0.5),
+    _Held("image_damage", "damaged_share", "max_damaged_share", "at most", above="above real images"),
     _Held("coverage", "coverage_ratio", "min_ratio", "at least"),
     _Held("subgroups", "group_gap_", "max_gap", "at most"),
     _Held("harm", "recall_lost_", "max_recall_loss", "at most"),
@@ -64,14 +66,15 @@ HELD = (
 
 
 def limit_of(score: Mapping[str, Any], policy: Mapping[str, Any] | None) -> Limit | None:
-    """The line that a figure is held against; None where the policy has none that stands on the figure's own axis."""
+    """The line that a figure is held against; None where the policy has none for it."""
     thresholds = (policy or {}).get("thresholds") or {}
     for held in HELD:
         if score.get("family") == held.family and str(score["name"]).startswith(held.prefix):
             found = (thresholds.get(held.family) or {}).get(held.key)
             if found is not None:
                 value = float(found) + held.offset
-                return Limit(f"{held.family}.{held.key}", value, f"{held.side} {number(value)}")
+                text = f"{held.side} {number(value)} {held.above}".rstrip()
+                return Limit(f"{held.family}.{held.key}", None if held.above else value, text)
     for rule in ((policy or {}).get("release") or {}).get("figures") or []:
         if rule.get("score") != score["name"] or rule.get("subset") != score.get("subset"):
             continue

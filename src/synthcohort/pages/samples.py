@@ -27,21 +27,28 @@ def _joined(parts: Sequence[str], common: Sequence[str], keep: bool = False) -> 
 
 def sizes(score: Mapping[str, Any]) -> str:
     """The numbers of images of one row: 392 synthetic, 403 real."""
-    made = f"{score['n_synthetic']:,} synthetic" if score.get("n_synthetic") else ""
-    real = f"{score['n_real']:,} real" if score.get("n_real") else ""
-    return ", ".join(filter(None, (made, real)))
+    found = ((_count(score, "n_synthetic"), "synthetic"), (_count(score, "n_real"), "real"))
+    return ", ".join(f"{number} {word}" for number, word in found if number)
 
 
 def sample(scores: Sequence[Mapping[str, Any]], roles: Mapping[str, int], details: str, sized: bool) -> str:
-    """The sentence under a figure: numbers of images where all rows have the same (`sized`), role, shared details."""
-    found = sizes(scores[0]).replace(", ", " and ") if sized else ""
-    numbers = f"{found} images" if found else ""
+    """The words under a figure: numbers of images where all rows have the same (`sized`), role, shared details."""
+    made, real = (_count(scores[0], key) if sized else "" for key in ("n_synthetic", "n_real"))
     role = _role(scores, roles, details)
-    if numbers and role:
-        numbers += f", the real ones of {role} patients"
-    elif role:
-        numbers = f"real images of {role} patients"
-    return f"{numbers} ({details})" if numbers and details else numbers or details
+    of = f" of {role} patients" if role else ""
+    if made and real:
+        found = f"{made} synthetic images and {real} real ones{of}"
+    elif made:
+        found = f"{made} synthetic images"
+    else:
+        found = f"{real} real images{of}" if real else f"real images{of}" if of else ""
+    said = f"Computed on {found}." if found else ""
+    told = f"{details[0].upper()}{details[1:].rstrip('.')}." if details else ""
+    return " ".join(filter(None, (said, told)))
+
+
+def _count(score: Mapping[str, Any], key: str) -> str:
+    return f"{score[key]:,}" if score.get(key) else ""
 
 
 def _role(scores: Sequence[Mapping[str, Any]], roles: Mapping[str, int], details: str) -> str:

@@ -234,6 +234,7 @@ GLOSSARY = (
     ),
     ("Probe", "A simple model on fixed features of the images, quick to train and hard to mislead."),
     ("Radiomics", "Measurements of gray values and texture, as software for radiologists takes them."),
+    ("Stop", "A step of exposure: one stop more doubles the light, one stop less halves it."),
     ("Vendi score", "How many images that have nothing in common would be as varied as these."),
     ("Inconclusive", "There was not enough evidence, or the check was not made. It is never read as a pass."),
     ("Digest", "A fingerprint (SHA-256) of a file. If one byte changes, the digest changes."),
