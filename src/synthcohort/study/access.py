@@ -57,7 +57,7 @@ def begin_session(store: Store, person: str, now: float) -> str:
     value = secrets.token_urlsafe(32)
     with store.writing() as write:
         write.run("DELETE FROM sessions WHERE ends < ?", now)
-        row = {"session": _digest(value), "person": person, "csrf": secrets.token_urlsafe(24)}
+        row = {"session": digest_of(value), "person": person, "csrf": secrets.token_urlsafe(24)}
         write.add("sessions", **row, ends=now + SESSION_SECONDS)
         note(write, now, person, "session begun")
     return value
@@ -70,7 +70,7 @@ def who_asks(store: Store, cookie: str | None, now: float) -> Person | None:
     row = store.one(
         "SELECT s.session, s.person, s.csrf, p.role FROM sessions s JOIN people p ON p.person = s.person "
         "WHERE s.session = ? AND s.ends > ?",
-        _digest(cookie),
+        digest_of(cookie),
         now,
     )
     return None if row is None else Person(row["person"], row["role"], row["csrf"], row["session"])
@@ -95,7 +95,8 @@ def note(write, now: float, person: str, what: str, detail: str = "") -> None:  
     write.add("events", at=now, person=person, what=what, detail=detail)
 
 
-def _digest(value: str) -> str:
+def digest_of(value: str) -> str:
+    """What the database keeps of a session's cookie."""
     return hashlib.sha256(value.encode()).hexdigest()
 
 

@@ -81,7 +81,7 @@ def _row(study: Study, row: dict[str, Any], base: str) -> dict[str, Any]:
         "link": _link(study, row, base),
         "consent": "consent" in reading.milestones(study.store, name),
         "phases": [
-            (*reading.progress(study.store, name, phase.number), _opens(place) if place.phase == phase else "")
+            (*reading.progress(study.store, name, phase.number)[:2], _opens(place) if place.phase == phase else "")
             for phase in study.phases
         ],
         "seconds": statistics.median(first) if first else None,

@@ -144,10 +144,10 @@ def present_item(store: Store, secret: str, phase: PhaseFacts, learner: str) -> 
 
 def save_quiz(store: Store, item: str, body: dict[str, str], active_ms: int, now: float) -> None:
     """Adds the answer; the first one counts."""
-    try:
-        with store.writing() as write:
-            write.add(
-                "answers", item=item, revision=0, body=json.dumps(body, sort_keys=True), active_ms=active_ms, at=now
-            )
-    except Taken:
-        pass
+    store.run(
+        "INSERT INTO answers (item, revision, body, active_ms, at) VALUES (?, 0, ?, ?, ?) ON CONFLICT DO NOTHING",
+        item,
+        json.dumps(body, sort_keys=True),
+        active_ms,
+        now,
+    )

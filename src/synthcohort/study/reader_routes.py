@@ -7,11 +7,12 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from synthcohort.study import reading
+from synthcohort.study import answering, reading
 from synthcohort.study.access import Person
+from synthcohort.study.answering import Asked
 from synthcohort.study.pages import PHASE_WORDS, PURPOSE, case_page, message_page
 from synthcohort.study.reading import PhaseFacts, Place
-from synthcohort.study.server import Asking, Posting, Study, home, study_of
+from synthcohort.study.server import COOKIE, Asking, Form, Posting, Study, from_our_page, home, study_of, with_token
 
 router = APIRouter()
 MOST_MS = 3_600_000  # an hour on one case: the reader was away
@@ -30,7 +31,7 @@ def start(request: Request, person: Asking) -> Response:
     if place.step == "case":
         assert place.phase is not None
         assert place.item is not None
-        return HTMLResponse(_case(study, person, place.phase, place.item))
+        return HTMLResponse(_case(study, person, place.phase, place.item, ahead=place.ahead))
     return HTMLResponse(_between(study, person, place))
 
 
@@ -46,24 +47,27 @@ def step(request: Request, posted: Posting) -> Response:
 
 
 @router.post("/answer/{item}", response_class=HTMLResponse)
-def answer(request: Request, item: str, posted: Posting) -> Response:
-    study, (person, form) = study_of(request), posted
-    found, phase = _own_item(study, person, item)
-    place = _place_of_reader(study, person)
-    if place.step in ("consent", "closed") or not _has_begun(study, person, phase):
+def answer(request: Request, item: str, form: Form) -> Response:
+    """Takes an answer; who asks, and whether they may, comes from the database at once."""
+    from_our_page(request)
+    study, what = _asked(request, item)
+    with_token(study, what.person, form)
+    found, phase = _found(study, what)
+    if what.person.role != "reader":
+        raise HTTPException(404)
+    if what.closed or not what.begun:
         return home()
     revision = _number(form.get("revision", "0"), reading.MOST_REVISIONS + 1)
     try:
         body = reading.checked(phase.questions, form)
         milliseconds = _number(form.get("active_ms", "0"), MOST_MS)
-        reading.save(study.store, phase, found, body, revision, milliseconds, study.clock())
+        answering.save(study.store, phase, what, body, revision, milliseconds, study.clock())
     except reading.WrongAnswer as wrong:
-        current = place.item is not None and place.item["item"] == item and revision == 0
-        if current:
-            return HTMLResponse(_case(study, person, phase, found, form, str(wrong)), 422)
+        if what.is_next and revision == 0:
+            return HTMLResponse(_case(study, what.person, phase, found, form, str(wrong)), 422)
         page = message_page(study.title, "Not changed", [str(wrong)], link=("/", "Go on"))
         return HTMLResponse(page, 409)
-    if found["training"] and reading.truth_of(study.store, phase, found) is not None:
+    if found["training"] and phase.kind != "rate":  # ratings have no right answer
         return RedirectResponse(f"/feedback/{item}", 303)
     return home()
 
@@ -98,19 +102,31 @@ def back(request: Request, person: Asking) -> Response:
 
 
 @router.get("/image/{item}/{side}")
-def image(request: Request, item: str, side: str, person: Asking) -> Response:
+def image(request: Request, item: str, side: str) -> Response:
     """Raw pixels of an item of one's own: the present one, those before, and the next (so that it is there in time)."""
-    study = study_of(request)
-    found, phase = _own_item(study, person, item)
+    study, what = _asked(request, item)
+    found, _ = _found(study, what)
     number = {"a": found["image"], "b": found["other"]}.get(side)
-    if number is None or (person.role == "reader" and not _has_begun(study, person, phase)):
+    if number is None or (what.person.role == "reader" and not what.may_be_seen):
         raise HTTPException(404)
-    if person.role == "reader":
-        coming = {row["item"] for row in reading.open_items(study.store, person.name, phase.number, 2)}
-        if item not in coming and not reading.answers_of(study.store, item):
-            raise HTTPException(404)
     headers = {"cache-control": "private, max-age=900"}
     return Response(study.payload(number), media_type="application/octet-stream", headers=headers)
+
+
+def _asked(request: Request, item: str) -> tuple[Study, Asked]:
+    """Person and item of a request; 401 without a session."""
+    study = study_of(request)
+    what = answering.asked(study.store, request.cookies.get(COOKIE), item, study.clock())
+    if what is None:
+        raise HTTPException(401)
+    return study, what
+
+
+def _found(study: Study, what: Asked) -> tuple[dict[str, Any], PhaseFacts]:
+    """An item of the person's; another's does not exist for them."""
+    if what.item is None:
+        raise HTTPException(404)
+    return what.item, study.phases[what.item["phase"]]
 
 
 def _own_item(study: Study, person: Person, item: str) -> tuple[dict[str, Any], PhaseFacts]:
@@ -121,10 +137,6 @@ def _own_item(study: Study, person: Person, item: str) -> tuple[dict[str, Any], 
     return found, study.phases[found["phase"]]
 
 
-def _has_begun(study: Study, person: Person, phase: PhaseFacts) -> bool:
-    return f"phase {phase.number} begun" in reading.milestones(study.store, person.name)
-
-
 def _place_of_reader(study: Study, person: Person) -> Place:
     if person.role != "reader":
         raise HTTPException(404)
@@ -133,20 +145,17 @@ def _place_of_reader(study: Study, person: Person) -> Place:
 
 def _case(
     study: Study, person: Person, phase: PhaseFacts, item: dict[str, Any], chosen: dict[str, str] | None = None,
-    problem: str = "", revision: int = 0, truth: str | None = None,
+    problem: str = "", revision: int = 0, truth: str | None = None, ahead: str = "",
 ) -> str:  # fmt: skip
-    done, every = reading.progress(study.store, person.name, phase.number)
+    done, every, correctable = reading.progress(study.store, person.name, phase.number)
     caption = ""
     if phase.kind == "rate":
         row = study.store.one("SELECT caption FROM images WHERE image = ?", item["image"])
         caption = str(row["caption"]) if row else ""
-    coming = reading.open_items(study.store, person.name, phase.number, 2)
-    ahead = coming[1]["item"] if len(coming) > 1 and coming[0]["item"] == item["item"] else ""
-    last = None if revision or truth is not None else reading.last_answered(study.store, person.name, phase.number)
     return case_page(
         study.title, item=item, asked=phase.questions, recipe=study.recipe, csrf=person.csrf, done=done, every=every,
         caption=caption, chosen=chosen, revision=revision, truth=truth, problem=problem, ahead=ahead,
-        back=last is not None, training=bool(item["training"]), next_action="/",
+        back=correctable and not revision and truth is None, training=bool(item["training"]), next_action="/",
     )  # fmt: skip
 
 
@@ -161,7 +170,7 @@ def _between(study: Study, person: Person, place: Place) -> str:
         )  # fmt: skip
     if place.step == "intro":
         assert place.phase is not None
-        _, every = reading.progress(study.store, person.name, place.phase.number)
+        _, every, _ = reading.progress(study.store, person.name, place.phase.number)
         training = study.store.one(
             "SELECT COUNT(*) AS n FROM items WHERE person = ? AND phase = ? AND training = 1",
             person.name,

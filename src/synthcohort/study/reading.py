@@ -37,6 +37,7 @@ class Place:
     phase: PhaseFacts | None = None
     item: dict[str, Any] | None = None
     until: float = 0.0
+    ahead: str = ""  # the item after this one
 
 
 class WrongAnswer(Exception):
@@ -58,9 +59,12 @@ def phases(store: Store) -> list[PhaseFacts]:
 
 def place_of(store: Store, all_phases: list[PhaseFacts], person: str, now: float) -> Place:
     """Where this reader is."""
-    if is_closed(store):
+    noted = store.rows(
+        "SELECT person, what, at FROM milestones WHERE person = ? OR (person = 'owner' AND what = 'closed')", person
+    )
+    if any(row["person"] == "owner" and row["what"] == "closed" for row in noted):
         return Place("closed")
-    reached = milestones(store, person)
+    reached = {row["what"]: row["at"] for row in noted if row["person"] == person}
     if "consent" not in reached:
         return Place("consent")
     for phase in all_phases:
@@ -71,9 +75,9 @@ def place_of(store: Store, all_phases: list[PhaseFacts], person: str, now: float
             return Place("waiting", phase, until=before + phase.washout_days * DAY)
         if f"phase {phase.number} begun" not in reached:
             return Place("intro", phase)
-        item = open_items(store, person, phase.number, 1)
-        if item:
-            return Place("case", phase, item[0])
+        coming = open_items(store, person, phase.number, 2)
+        if coming:
+            return Place("case", phase, coming[0], ahead=coming[1]["item"] if len(coming) > 1 else "")
     return Place("done")
 
 
@@ -127,16 +131,17 @@ def last_answered(store: Store, person: str, phase: int) -> dict[str, Any] | Non
     )
 
 
-def progress(store: Store, person: str, phase: int) -> tuple[int, int]:
-    """Answered and all cases of a phase, training included."""
+def progress(store: Store, person: str, phase: int) -> tuple[int, int, bool]:
+    """Answered and all cases of a phase, training included; whether one was answered that may still be corrected."""
     row = store.one(
-        "SELECT COUNT(*) AS every, COUNT(a.item) AS answered FROM items i "
+        "SELECT COUNT(*) AS every, COUNT(a.item) AS answered, "
+        "COUNT(CASE WHEN i.training = 0 THEN a.item END) AS own FROM items i "
         "LEFT JOIN answers a ON a.item = i.item AND a.revision = 0 WHERE i.person = ? AND i.phase = ?",
         person,
         phase,
     )
     assert row is not None
-    return int(row["answered"]), int(row["every"])
+    return int(row["answered"]), int(row["every"]), row["own"] > 0
 
 
 def checked(asked: tuple[Question, ...], given: dict[str, str]) -> dict[str, str]:
@@ -148,47 +153,6 @@ def checked(asked: tuple[Question, ...], given: dict[str, str]) -> dict[str, str
             raise WrongAnswer(f"Please answer: {question.text}")
         body[question.name] = value
     return body
-
-
-def save(
-    store: Store,
-    phase: PhaseFacts,
-    item: dict[str, Any],
-    body: dict[str, str],
-    revision: int,
-    active_ms: int,
-    now: float,
-) -> None:
-    """Adds an answer, or its correction, and is back when it is on disk.
-
-    The same answer sent twice is one answer. Raises WrongAnswer when another one is there already, and when a case is
-    not the one that is open or the one before it.
-    """  # fmt: skip
-    person = item["person"]
-    before = answers_of(store, item["item"])
-    if any(answer["revision"] == revision and json.loads(answer["body"]) == body for answer in before):
-        return
-    if revision != len(before) or revision > MOST_REVISIONS:
-        raise WrongAnswer("This case has been answered already. The first answer was kept.")
-    if revision == 0:
-        first = open_items(store, person, phase.number, 1)
-        if not first or first[0]["item"] != item["item"]:
-            raise WrongAnswer("This case is not the next one.")
-    else:
-        last = last_answered(store, person, phase.number)
-        done = f"phase {phase.number} done" in milestones(store, person)
-        if done or last is None or last["item"] != item["item"]:
-            raise WrongAnswer("Only the case before the present one can be changed.")
-    try:
-        with store.writing() as write:
-            write.add(
-                "answers", item=item["item"], revision=revision, body=json.dumps(body, sort_keys=True),
-                active_ms=active_ms, at=now,
-            )  # fmt: skip
-    except Taken:  # the same request in two windows
-        raise WrongAnswer("This case has been answered already. The first answer was kept.") from None
-    if not open_items(store, person, phase.number, 1):
-        reach(store, person, f"phase {phase.number} done", now)
 
 
 def truth_of(store: Store, phase: PhaseFacts, item: dict[str, Any]) -> str | None:

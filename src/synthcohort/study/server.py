@@ -4,6 +4,7 @@ Nothing that a browser gets tells an image's origin: payloads have one size and 
 are a reader's own and random, and pages of an unaware phase do not contain a word about it.
 """
 
+import hmac
 import time
 from collections.abc import Callable
 from importlib import resources
@@ -16,7 +17,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from synthcohort.core.errors import ArtifactError, Problem
-from synthcohort.study.access import Limits, Person, begin_session, end_session, who_asks, who_is_invited
+from synthcohort.study.access import Limits, Person, begin_session, end_session, note, who_asks, who_is_invited
 from synthcohort.study.guard import Guard, TooLarge
 from synthcohort.study.pages import message_page
 from synthcohort.study.reading import phases
@@ -95,19 +96,29 @@ async def form_of(request: Request) -> dict[str, str]:
     return fields
 
 
-def posting(request: Request, form: Annotated[dict[str, str], Depends(form_of)]) -> tuple[Person, dict[str, str]]:
-    """Person and form of a request that changes something: from our own page, with the session's token."""
-    import hmac
+Form = Annotated[dict[str, str], Depends(form_of)]
 
+
+def posting(request: Request, form: Form) -> tuple[Person, dict[str, str]]:
+    """Person and form of a request that changes something: from our own page, with the session's token."""
+    from_our_page(request)
+    person = person_of(request)
+    with_token(study_of(request), person, form)
+    return person, form
+
+
+def from_our_page(request: Request) -> None:
+    """403 for what another site's page sends."""
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise HTTPException(403)
-    person = person_of(request)
+
+
+def with_token(study: Study, person: Person, form: dict[str, str]) -> None:
+    """403, and a line in the audit log, without the session's token."""
     if not hmac.compare_digest(person.csrf.encode(), form.get("csrf", "").encode()):
-        study = study_of(request)
         with study.store.writing() as write:
-            write.add("events", at=study.clock(), person=person.name, what="refused", detail="forged form")
+            note(write, study.clock(), person.name, "refused", "forged form")
         raise HTTPException(403)
-    return person, form
 
 
 Asking = Annotated[Person, Depends(person_of)]
@@ -129,8 +140,7 @@ def _add_entrance(app: FastAPI) -> None:
                 raise HTTPException(404)
             words = [WELCOME_COURSE if invited[1] == "course" else WELCOME]
             return HTMLResponse(message_page(study.title, "Welcome", words, action=f"/join/{token}", button="Begin"))
-        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            raise HTTPException(403)
+        from_our_page(request)
         found = who_is_invited(study.store, study.secret, token)
         if found is None:
             raise HTTPException(404)

@@ -8,7 +8,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ class Store:
         self._local = threading.local()
         self._all: list[Any] = []
         self._lock = threading.Lock()
+        # SQLite has one writer; who finds it at work sleeps up to 0.1 s and tries again, who waits here goes on at once
+        self._turn: AbstractContextManager[Any] = nullcontext() if self.postgres else threading.Lock()
 
     # --- connections ------------------------------------------------------------------------------------------------
 
@@ -112,20 +114,29 @@ class Store:
         found = self.rows(sql, *values)
         return found[0] if found else None
 
+    def run(self, sql: str, *values: Any) -> int:
+        """A statement that is a transaction of its own: on disk when it is back. Returns how many rows it changed.
+
+        It may run twice where a connection is cut, so it must add nothing the second time.
+        """
+        with self._turn:
+            return int(self._begun(self._said(sql), values).rowcount)
+
     @contextmanager
     def writing(self) -> Iterator["Writing"]:
         """One transaction: all of it is on disk afterwards, or nothing. Raises Taken where a key was there already."""
-        self._begun("BEGIN" if self.postgres else "BEGIN IMMEDIATE", ())
-        connection = self._connection()
-        try:
-            yield Writing(self, connection)
-            connection.execute("COMMIT")
-        except BaseException as error:
-            if not (self.postgres and connection.closed):
-                connection.execute("ROLLBACK")
-            if _is_taken(error):
-                raise Taken from None
-            raise
+        with self._turn:
+            self._begun("BEGIN" if self.postgres else "BEGIN IMMEDIATE", ())
+            connection = self._connection()
+            try:
+                yield Writing(self, connection)
+                connection.execute("COMMIT")
+            except BaseException as error:
+                if not (self.postgres and connection.closed):
+                    connection.execute("ROLLBACK")
+                if _is_taken(error):
+                    raise Taken from None
+                raise
 
     def _begun(self, sql: str, values: tuple[Any, ...]) -> Any:
         """Runs a statement with which nothing was done yet: a connection that was cut is made anew, once."""
