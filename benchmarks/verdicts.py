@@ -47,32 +47,38 @@ CONFIG = EvaluateConfig(grader=GraderConfig(steps=gates.GRADER_STEPS))
 
 
 def prepare(name: str, kept_gates: Path, out: Path) -> None:
-    """Keeps of one set what the families need that the gates' benchmark does not have."""
+    """Keeps of one set what the families need that the gates' benchmark does not have; a file that is there stays."""
     real = Cohort.open(kept_gates / name / "cohort")
     label = real.labels[gates.SETS[name]]
     pool = real.select(indices=[i for i, role in enumerate(real.column("split")) if role in ("control", "test")])
     inputs = Inputs(real, pool, label, (), kept_gates / name, kept_gates / name)
-    cache = out / name / "cache"
+    cache, train = out / name / "cache", real.select(split="train")
     eyes, values = Eyes(inputs, CONFIG, cache, 0), range_of(real)
-    search = CopySearch(real, cache, gates.POLICY.thresholds.copies.false_positive_rate)
-    kept: dict[str, Any] = {"pool": search.hits(pool).similarity}
-    kept["audit"] = audited(search, kept["pool"], kept["pool"], 0)
-    kept["copies"], kept["one_patient"] = planted_similarities(search, pool)
-    members = search.train.select(
-        indices=sample_patients(patients(search.train), CONFIG.membership.max_members, 0, "members")
-    )
-    views = {"members": members, "pool": pool, "strangers": real.select(split="validation")}
-    kept["seen"] = {
-        space.name: {key: space.see(view, values, cache) for key, view in views.items()} for space in SPACES
-    }
-    kept["member_patients"], kept["member_classes"] = patients(members), inputs.classes(members)
-    kept["pool_patients"], kept["train_patients"] = patients(pool), patients(search.train)
-    kept["read"] = eyes.read_labels(pool)
-    kept["train_features"] = eyes.see("self_trained", search.train).features
-    kept["pool_features"] = eyes.see("self_trained", pool).features
-    kept["train_classes"] = inputs.classes(search.train)
-    with open(out / name / "kept.pickle", "wb") as file:  # the benchmark's own, read by nobody else
-        pickle.dump(kept, file)
+
+    def copies() -> dict[str, Any]:
+        search = CopySearch(real, cache, gates.POLICY.thresholds.copies.false_positive_rate)
+        found = search.hits(pool).similarity
+        planted, one_patient = planted_similarities(search, pool)
+        return {"pool": found, "audit": audited(search, found, found, 0), "copies": planted, "one_patient": one_patient}
+
+    def membership() -> dict[str, Any]:
+        chosen = sample_patients(patients(train), CONFIG.membership.max_members, 0, "members")
+        members = train.select(indices=chosen)
+        views = {"members": members, "pool": pool, "strangers": real.select(split="validation")}
+        seen = {space.name: {key: space.see(view, values, cache) for key, view in views.items()} for space in SPACES}
+        return {"seen": seen, "member_patients": patients(members), "member_classes": inputs.classes(members)}
+
+    def features() -> dict[str, Any]:
+        sides = {"train": train, "pool": pool}
+        seen = {f"{key}_features": eyes.see("self_trained", view).features for key, view in sides.items()}
+        people = {f"{key}_patients": patients(view) for key, view in sides.items()}
+        return seen | people | {"train_classes": inputs.classes(train)}
+
+    made = {"copies": copies, "membership": membership, "features": features}
+    for part, work in (made | {"labels": lambda: {"read": eyes.read_labels(pool)}}).items():
+        path = out / name / f"{part}.pickle"  # the benchmark's own, read by nobody else
+        if not path.exists():
+            path.write_bytes(pickle.dumps(work()))
 
 
 def planted_similarities(search: CopySearch, strangers: Cohort) -> tuple[np.ndarray, np.ndarray]:
@@ -98,8 +104,9 @@ class Set(gates.Set):
 
     def __init__(self, name: str, kept_gates: Path, out: Path):
         super().__init__(name, kept_gates)
-        with open(out / name / "kept.pickle", "rb") as file:
-            self.more = pickle.load(file)
+        self.more: dict[str, Any] = {}
+        for path in (out / name).glob("*.pickle"):
+            self.more |= pickle.loads(path.read_bytes())
 
     def rest(self, rows: np.ndarray) -> np.ndarray:
         """The images of patients of whom nothing is offered."""
@@ -205,14 +212,16 @@ def null(sets: list[Set], total: int, seed: str) -> dict[str, Any]:
 def alternatives(sets: list[Set], total: int, seed: str) -> dict[str, Callable[[], list[dict[str, Any]]]]:
     """Each fault and the verdicts of the family that ought to name it."""
 
-    def half_missing() -> list[dict[str, Any]]:
+    def half_missing(more: int | None = None) -> list[dict[str, Any]]:
+        """`more`: so many images, drawn again and again from the offered ones."""
         result = []
         for item, number in gates.spread(sets, total):
             generator = rng("verdicts half", seed, number)
             there = np.unique(item.pool.classes[item.pool.classes >= 0])
             gone = generator.permutation(there)[: len(there) // 2]
             among = ~np.isin(item.pool.classes, gone)
-            result.append(item.coverage(item.rows("half", seed, number, among=among)))
+            rows = item.rows("half", seed, number, among=among)
+            result.append(item.coverage(rows if more is None else generator.choice(rows, more)))
         return result
 
     def shuffled() -> list[dict[str, Any]]:
@@ -242,6 +251,7 @@ def alternatives(sets: list[Set], total: int, seed: str) -> dict[str, Callable[[
 
     return {
         "coverage, half of the classes missing": half_missing,
+        "coverage, half of the classes missing, 1,000 images": lambda: half_missing(1000),
         "coverage, 20 images again and again": repeated,
         "label_truth, labels shuffled": shuffled,
         "copies, 1 % planted": lambda: copied(0.01, False),

@@ -57,6 +57,16 @@ def test_few_synthetic_images_do_not_prove_that_a_rare_class_is_missing():
     assert missing_classes({"0": 10, "1": 0}, {"0": 100, "1": 0}, 0.25, 0.95) == {}
 
 
+def test_a_class_that_may_have_been_left_out_keeps_variety_from_passing():
+    whole, few = Score(1.0, 0.95, 1.0), {"0": 60, "1": 45, "2": 0}  # four or five of class 2 could be expected
+    item = coverage(whole, {}, CLASSES, few, THRESHOLDS.coverage)
+    assert item["verdict"] == "inconclusive"
+    assert "whether these were left out: 2" in item["reason"]
+    assert coverage(whole, {}, CLASSES, {**few, "2": 2}, THRESHOLDS.coverage)["verdict"] == "pass"
+    rarer = {**CLASSES, "2": 5}  # chance alone leaves out a class of which less than one image could be expected
+    assert coverage(whole, {}, rarer, few, THRESHOLDS.coverage)["verdict"] == "pass"
+
+
 def test_label_truth_needs_a_reader_who_can_read():
     able, unable = Score(0.5, 0.4, 0.6), Score(0.3, 0.1, 0.5)
     ratio = Score(0.9, 0.8, 1.0)

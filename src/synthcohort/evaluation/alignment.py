@@ -1,4 +1,5 @@
-"""Alignment: does an image show what its label says? A reader fitted on real training images reads the prompted label.
+"""Alignment: does an image show what its label says? A reader fitted on real training images reads the prompted label
+(label_reader).
 
 The figure beside it is the same reader on real test images; how well the reader reads at all bounds what it can tell.
 """
@@ -125,7 +126,10 @@ def entries(
 ) -> tuple[list[dict[str, Any]], Skill]:
     """Accuracy, agreement of grades, recall by class, and the skill ratio that the label_truth family judges."""
     num = len(values)
-    computed_on = f"a classifier fitted on real training images reads {label}; floor: the same on real test images"
+    computed_on = (
+        f"a network and a regression on natural-image features, fitted on real training images, read {label} together; "
+        "floor: the same on real test images"
+    )
     figures: list[tuple[str, str, str | None, Callable[[np.ndarray], float]]] = [
         ("prompt_accuracy", "Label read as prompted", None, accuracy_of)
     ]

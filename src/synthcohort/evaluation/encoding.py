@@ -1,4 +1,4 @@
-"""The images as encoders see them, and the grader that reads their labels; every pass is kept and never made twice.
+"""The images as encoders see them, and what is read of their labels; every pass is kept and never made twice.
 
 Without classes the self-trained encoder learns to tell how an image is turned: it needs no label for that.
 """
@@ -15,6 +15,7 @@ from synthcohort.core.kept import kept_array, kept_folder
 from synthcohort.evaluation.config import EvaluateConfig
 from synthcohort.evaluation.fidelity import Seen
 from synthcohort.evaluation.inputs import Inputs, patients
+from synthcohort.evaluation.label_reader import LabelReader
 from synthcohort.evaluation.steps import code_digest
 from synthcohort.imaging.intensity import value_range_of
 from synthcohort.learning.encoder_files import encoder_named
@@ -31,6 +32,7 @@ class Eyes:
         self.test = inputs.real.select(split="test")
         self._grader: Classifier | None = None
         self._encoders: dict[str, Encoder] = {}
+        self._reader: LabelReader | None = None
 
     @property
     def grader_key(self) -> str:
@@ -90,8 +92,15 @@ class Eyes:
         return FitConfig(steps=self.config.grader.steps, batch=self.config.grader.batch)
 
     def read_labels(self, view: Cohort) -> np.ndarray:
-        """The class that the grader reads in each image: [N] int64."""
+        """The class that the grader and a regression on natural-image features read in each image: [N] int64."""
         key = digest_json({"pixels": view.pixels_digest, "grader": self.grader_key}).partition(":")[2][:24]
         path = self.cache / f"read-{key}.npy"
-        made = kept_array(path, lambda: self.grader().probabilities(view), lambda kept: len(kept) == len(view))
-        return made.argmax(axis=1)
+        return kept_array(path, lambda: self._read(view), lambda kept: kept.shape == (len(view),))
+
+    def _read(self, view: Cohort) -> np.ndarray:
+        if self._reader is None:
+            classes = self.inputs.classes(self.train)
+            labelled = np.flatnonzero(classes >= 0)
+            seen = self._features("packaged", self.train)[labelled]
+            self._reader = LabelReader.fit(seen, classes[labelled], len(self.inputs.values))
+        return self._reader.read(self.grader().probabilities(view), self._features("packaged", view))

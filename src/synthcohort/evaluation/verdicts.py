@@ -46,6 +46,18 @@ def missing_classes(
     return missing
 
 
+def scarce_classes(real: Mapping[str, int], synthetic: Mapping[str, int], fraction: float) -> list[str]:
+    """Classes whose synthetic share is below `fraction` of their real share, surely or not.
+
+    Those of which fewer than three images could be expected are let be: chance alone leaves them out.
+    """
+    total_real, total = sum(real.values()), sum(synthetic.values())
+    if not total_real or not total:
+        return []
+    expected = {name: total * count / total_real for name, count in real.items()}
+    return [name for name, wanted in expected.items() if wanted >= 3 and synthetic.get(name, 0) < fraction * wanted]
+
+
 def coverage(
     ratio: Score,
     by_class: Mapping[str, Score],
@@ -55,7 +67,8 @@ def coverage(
 ) -> dict[str, Any]:
     """Variety reached against as many real training images: of all patients, of each class, and no class left out.
 
-    A class can fail the family but not pass it: rare classes have too few test images for that.
+    A class can fail the family but not pass it: rare classes have too few test images for that. Where one has hardly any
+    synthetic images, and there are too few of them to say that it was left out, the family does not pass either.
     """
     present = sum(count > 0 for count in real.values())
     missing = missing_classes(real, synthetic, thresholds.min_class_fraction, 1 - 0.05 / max(1, present))
@@ -80,6 +93,10 @@ def coverage(
         return family("fail", f"too little variety within {words}; of all: {reached}", figures)
     if verdict == "inconclusive":
         return family(verdict, f"too few images to decide: reached {reached}", figures)
+    scarce = scarce_classes(real, synthetic, thresholds.min_class_fraction)
+    if verdict == "pass" and scarce:
+        words = f"too few images to tell whether these were left out: {', '.join(scarce)}; of all: reached {reached}"
+        return family("inconclusive", words, figures)
     return family(verdict, f"reached {reached}", figures)
 
 
