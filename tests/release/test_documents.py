@@ -149,3 +149,60 @@ def test_pdf_without_its_library_says_what_to_do(cohort, scores, save, config, k
 def test_the_summary_is_one_page(bundle):
     weasyprint = pytest.importorskip("weasyprint")
     assert len(weasyprint.HTML(string=page(bundle, "summary")).render().pages) == 1
+
+
+def test_figures_say_what_is_good_and_what_guessing_reaches(cohort, scores, save, config, key, tmp_path):
+    attack = {
+        **scores["scores"][1], "name": "membership_auc", "title": "Telling training from control images", "value": 0.58,
+        "low": 0.49, "high": 0.66, "family": "membership", "floor": {"value": 0.5, "low": None, "high": None},
+        "good": "Good is 0.5.",
+    }  # fmt: skip
+    scores["scores"] += [{**attack, "encoder": "first_eyes"}, {**attack, "encoder": "second_eyes"}]
+    release(cohort.path, save(scores), tmp_path / "bundle", config, key=key)
+    text = page(tmp_path / "bundle", "regulation")
+    assert "0.58 (0.49 to 0.66 at 95%); guessing reaches 0.5\nGood is 0.5." in text
+    assert text.count("Good is 0.5.") == 1, "once for figures of one kind"
+    assert "no interval" not in text
+    assert "floor, real against real, 0.20 (0.10 to 0.30)" in page(tmp_path / "bundle", "scorecard")
+
+
+def test_the_scorecard_page_speaks_in_words_and_says_who_spoke(cohort, scores, save, config, key, tmp_path):
+    for name, title in (("recall", "Recall"), ("group_gap_blur", "Gap: blurred"), ("stress_blur", "Blur")):
+        for part, value in (("kl_grade=0", 0.9), ("kl_grade=1", 0.5)):
+            part = "2 pixels" if name == "stress_blur" else part
+            item = {"name": name, "title": title, "subset": part, "encoder": "self_trained", "value": value}
+            scores["scores"].append({**scores["scores"][0], **item})
+    release(cohort.path, save(scores), tmp_path / "bundle", config, key=key)
+    card = read_artifact(tmp_path / "bundle" / "scorecard.json", "scorecard", 2)
+    assert list(card["criteria"][-1]["spread"]) == ["recall self_trained"], "a gap is a spread; a level is no group"
+    text = page(tmp_path / "bundle", "scorecard")
+    assert "Spread: Recall (self trained)" in text
+    assert "from 0.5 (kl grade = 1) to 0.9 (kl grade = 0) over 2 groups and classes" in text
+    assert "Every check passed." in text
+    assert "sampling.steps: 12" in text
+    assert re.search(r"Research on graders\.\s*<span class=\"by\">.*stated by the owner", text)
+
+
+def test_what_was_set_aside_is_said_in_words_on_page_site_and_readme(cohort, scores, save, config, key, tmp_path):
+    scores["families"]["harm"].update(verdict="fail", reason="one class is lost " * 12)
+    scores.update(verdict="fail", failed=["harm"])
+    reason = "The partner measures this itself, see the contract."
+    release(cohort.path, save(scores), tmp_path / "bundle", config, key=key, overrides={"family:harm": reason})
+    text, title = page(tmp_path / "bundle", "summary"), "Training with the images leaves no class worse off"
+    assert f"“{title}” does not hold. The reason given: “{reason}”" in text
+    assert "family:harm" not in text
+    assert "Failed: one class is lost" in text, "a check that failed stands among what was found"
+    readme = (tmp_path / "bundle" / "README.txt").read_text()
+    assert f"- {title}: does not hold.\n  The reason given: {reason}\n  What was found:" in readme
+    assert max(map(len, readme.splitlines())) <= 130
+    assert re.search(r"Open questions: +22 wait for a person", readme)
+    assert "1 rule of the policy does not hold" in (tmp_path / "bundle" / "index.html").read_text()
+
+
+def test_the_data_card_counts_what_the_screen_did(cohort, scores, save, config, key, tmp_path):
+    (cohort.path / "screened.json").write_text('{"drawn": 8, "images": [{"image_id": "a"}, {"image_id": "b"}]}')
+    release(cohort.path, save(scores), tmp_path / "bundle", config, key=key)
+    text = page(tmp_path / "bundle", "data_card")
+    assert "2 of 8 drawn were too near to one." in text
+    assert "count 6; seed 7" in text
+    assert "{}" not in text

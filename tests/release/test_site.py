@@ -37,6 +37,8 @@ def test_the_data_is_the_bundles(make, cohort):
     for row in content["rows"]:
         assert all((bundle / path).is_file() for path in [*row["files"].values(), row["look"]])
         assert not {"patient_id", "site", "manufacturer", "source_digest"} & set(row["facts"])
+    assert [row["facts"]["seed"] for row in content["rows"]] == [str(100 + i) for i in range(6)], "more than 53 bits"
+    assert "set aside" not in (bundle / "index.html").read_text()
     assert content["filters"] == [{"name": "kl_grade", "values": [0, 1, 2]}]
 
 

@@ -141,7 +141,7 @@ def _write(
     """Images first, documents next, the manifest and its signature last."""
     writer = manifest.Writer(folder)
     cohort, decision, scores = judged.cohort, judged.decision, judged.evidence.scores
-    pages = site.Site(writer, cohort, config, judged.policy.name)
+    pages = site.Site(writer, cohort, config, judged.policy.name, len(decision.overrides))
     credentials = credentials_of(config, judged.key)
     count = _through(write_images(writer, cohort, config, credentials), pages)
     if credentials is not None and credentials.root is not None:

@@ -1,9 +1,12 @@
 """The data card: Datasheets for Datasets (Gebru et al., arXiv 1803.09010), filled in from the run."""
 
+from synthcohort.core.files import read_json
 from synthcohort.pages.document import Document, Item, Section
+from synthcohort.pages.report import flatten
 from synthcohort.release.facts import Facts, known
 from synthcohort.release.figures import family_item
 from synthcohort.release.readers import reader_items
+from synthcohort.release.rules import get
 
 
 def data_card(facts: Facts) -> Document:
@@ -53,7 +56,9 @@ def _composition(facts: Facts) -> list[Item]:
             "What does one item represent?", "One image computed by a generator. It shows no person.", "metadata.csv"
         ),
         known("How many are there?", f"{len(cohort):,} images" + (f", of them {volumes:,} volumes" if volumes else "")),
-        known("Which kinds of image?", facts.counted("modality"), "metadata.csv, column modality"),
+        known("Which kinds of image?", facts.counted("modality"), "metadata.csv, column modality")
+        if facts.counted("modality")
+        else Item("Which kinds of image?", "Not stated: the generator was told of none.", "none"),
         known("Which parts of the body?", facts.counted("body_part"), "metadata.csv, column body_part"),
         known("Rows × columns", shown, "metadata.csv"),
     ]
@@ -85,20 +90,36 @@ def _making(facts: Facts) -> list[Item]:
     patients = (real.get("patients") or {}).get("train")
     learned = training.get("training_images") or (real.get("images") or {}).get("train")
     source = f"{learned:,} real images" + (f" of {patients:,} patients" if patients else "") if learned else ""
-    screen = "Each image was compared with the training images; near copies were replaced before anything was written."
     return [
         known("By which method?", configuration.get("method"), "provenance.json"),
         known("What did the generator learn from?", source, "provenance.json"),
         known("Which model exactly?", model.get("digest"), "provenance.json"),
         known("Which request was drawn?", _request(seeds.get("request") or {}), "provenance.json"),
-        known("Was anything thrown away?", screen if facts.synthetic.info.get("screened") else "", "screened.json"),
+        known("Was anything thrown away?", _screened(facts), "screened.json of the owner's cohort"),
         Item("Can an image be made again?", "Yes, by the owner of the generator: synthcohort trace BUNDLE IMAGE --run "
              "RUN draws it from its seed and compares every pixel.", "evidence", "metadata.csv, column seed"),
     ]  # fmt: skip
 
 
 def _request(request: dict[str, object]) -> str:
-    return "; ".join(f"{name} {value}" for name, value in request.items())
+    """Without what was not asked for."""
+    told = [(name, text) for name, text in flatten(request) if text not in ("none", "not recorded")]
+    return "; ".join(f"{name.replace('_', ' ')} {text}" for name, text in told)
+
+
+def _screened(facts: Facts) -> str:
+    """What the copy screen did, with its count where the cohort has one."""
+    if not facts.synthetic.info.get("screened"):
+        return ""
+    path = facts.synthetic.path / "screened.json"
+    found = read_json(path) if path.is_file() else {}
+    drawn, near = get(found, "drawn"), get(found, "images")
+    count = f" of {drawn:,} drawn" if isinstance(drawn, int) else ""
+    said = f" {len(near):,}{count} were too near to one." if isinstance(near, list) else ""
+    return (
+        "Each image was compared with the training images, and near copies were drawn anew or left out before "
+        f"anything was written.{said}"
+    )
 
 
 def _labels(facts: Facts) -> list[Item]:

@@ -1,6 +1,7 @@
 """All documents of a bundle, written from the run: pages for people, JSON for machines, a README to begin with."""
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 from synthcohort.core.files import artifact_text, json_text
 from synthcohort.pages import pdf
@@ -17,6 +18,7 @@ from synthcohort.release.standing import standing
 from synthcohort.release.summary import summary
 
 FOLDER = "documents"
+WIDTH = 110  # of a line of README.txt
 
 
 def write_documents(
@@ -41,7 +43,20 @@ def write_documents(
 def override_words(decision: Decision) -> list[str]:
     """What was set aside, a sentence or two for each rule, for the top of every page; empty when nothing was."""
     rules = {rule.name: rule for rule in decision.rules}
-    return [f"{rules[name].reason} The reason given: “{reason}”" for name, reason in decision.overrides.items()]
+    return [
+        f"“{rules[name].title}” does not hold. The reason given: “{reason}” What was found: {rules[name].reason}"
+        for name, reason in decision.overrides.items()
+    ]
+
+
+def _aside(decision: Decision) -> list[str]:
+    """The same for a text file: the reason in one line, what was found below it."""
+    rules = {rule.name: rule for rule in decision.rules}
+    lines = []
+    for name, reason in decision.overrides.items():
+        lines += [f"- {rules[name].title}: does not hold.", f"  The reason given: {reason}"]
+        lines += wrap(f"What was found: {rules[name].reason}", WIDTH, initial_indent="  ", subsequent_indent="  ")
+    return lines
 
 
 def readme(facts: Facts, signed: bool) -> str:
@@ -54,7 +69,8 @@ def readme(facts: Facts, signed: bool) -> str:
         "parquet": "images/parquet/ the images with labels as parquet, for training",
         "classes": "images/classes/ the images as PNG in a folder for each class, for training",
     }
-    aside = " ".join(override_words(decision))
+    aside = _aside(decision)
+    unanswered = sum(text is None for text in answered(decision).values())
     key = "--public-key OWNER.pub" if signed else ""
     seal = (
         "With the owner's public key, which you should get from the owner and not with the bundle, verify also shows "
@@ -66,16 +82,20 @@ def readme(facts: Facts, signed: bool) -> str:
         f"SYNTHETIC MEDICAL IMAGES: {facts.synthetic.name}",
         "",
         f"{len(facts.synthetic):,} images computed by a generator. None is a recording of a person. Not for diagnosis.",
-        f"Released under the policy “{decision.policy['name']}”: {decision.policy['purpose']}",
-        *(["", f"SET ASIDE BY A WRITTEN REASON: {aside}"] if aside else []),
+        *wrap(f"Released under the policy “{decision.policy['name']}”: {decision.policy['purpose']}", WIDTH),
+        *(["", "RULES OF THE POLICY THAT WERE SET ASIDE BY A WRITTEN REASON", *aside] if aside else []),
         "",
         f"License:           {statement['license']}",
         f"Intended use:      {statement['intended_use'] or 'OPEN QUESTION: nobody has stated one'}",
         f"Not intended for:  {statement['not_intended_for'] or 'OPEN QUESTION: nobody has stated it'}",
         f"Contact:           {statement['contact'] or 'OPEN QUESTION: nobody has stated one'}",
+        *([f"Open questions:    {unanswered} wait for a person; documents/ shows each"] if unanswered else []),
         "",
-        "Begin with report.html: what the images are, how good and how private they were found to be, and what "
-        "nobody tested." + (" index.html lets you look through the images." if facts.config.site_images else ""),
+        *wrap(
+            "Begin with report.html: what the images are, how good and how private they were found to be, and what "
+            "nobody tested." + (" index.html lets you look through the images." if facts.config.site_images else ""),
+            WIDTH,
+        ),
         "",
         "report.html     the evidence, for people",
         *(
@@ -102,7 +122,7 @@ def readme(facts: Facts, signed: bool) -> str:
         "",
         f"Check that nothing was changed:   synthcohort verify THIS_FOLDER {key}".rstrip(),
         "or without any program of ours:   sha256sum -c manifest.sha256 $(find checksums -name '*.sha256')",
-        seal,
+        *wrap(seal, WIDTH),
         "",
         "The seed in metadata.csv draws the same image again from the same generator, which stays with the owner.",
         "In the PNG of an image with negative values, png_offset was added: image value = PNG value - png_offset.",

@@ -21,23 +21,34 @@ def figure_words(score: Mapping[str, Any]) -> str:
     confidence = score.get("confidence")
     sure = f" at {confidence:.0%}" if isinstance(confidence, float) and score.get("low") is not None else ""
     text = f"{value(score)} ({interval(score)}{sure})"
-    for key, words in (("floor", "real against real"), ("control", "control patients")):
+    for key, words in (("floor", "floor, real against real,"), ("control", "control patients")):
         other = score.get(key)
-        if isinstance(other, Mapping) and other.get("value") is not None:
+        if not isinstance(other, Mapping) or other.get("value") is None:
+            continue
+        if other.get("low") is None:  # a fixed number, which nobody measured
+            words = "guessing reaches" if score.get("group") == "privacy" else "to compare with:"
+            text += f"; {words} {value(other, score)}"
+        else:
             text += f"; {words} {value(other, score)} ({interval(other, score)})"
     return text
 
 
 def figure_items(found: Iterable[Mapping[str, Any]], limit: int = 12) -> list[Item]:
-    """One item for each figure; of more than `limit` the rest is counted and left to the report."""
+    """One item for each figure, with what a good one is; what is beyond `limit` is counted and left to the report."""
     every = sorted(found, key=lambda score: score.get("subset") is not None)  # all images first, groups after
-    items = [Item(_name(score), figure_words(score), "evidence", "scores.json") for score in every[:limit]]
+    items, last = [], ""
+    for score in every[:limit]:
+        good = str(score.get("good") or "")
+        text = figure_words(score) + (f"\n{good}" if good != last else "")  # once for figures of one kind
+        items.append(Item(name_words(score), text.strip(), "evidence", "scores.json"))
+        last = good
     if len(every) > limit:
         items.append(Item("And more", f"{len(every) - limit} further figures stand in report.html.", "evidence"))
     return items
 
 
-def _name(score: Mapping[str, Any]) -> str:
+def name_words(score: Mapping[str, Any]) -> str:
+    """What a figure is called, with its part of the images and its encoder."""
     name = str(score.get("title") or score.get("name"))
     parts = [str(score[key]).replace("=", " = ").replace("_", " ") for key in ("subset", "encoder") if score.get(key)]
     return f"{name} ({', '.join(parts)})" if parts else name
@@ -46,7 +57,9 @@ def _name(score: Mapping[str, Any]) -> str:
 def family_item(scores: Scores, name: str, question: str) -> Item:
     """A check's verdict with its reason."""
     verdict, reason = get(scores, "families", name, "verdict"), get(scores, "families", name, "reason")
-    words = {"pass": "Passed", "fail": "Failed", "inconclusive": "Not concluded"}.get(str(verdict))
+    words = {"pass": "Passed", "fail": "Failed", "inconclusive": "Not concluded, neither shown nor ruled out"}.get(
+        str(verdict)
+    )
     if words is None or reason == "not built yet":
         return Item(question, "Nobody measured this.", "none", f"scores.json, check “{name}”")
     return Item(question, f"{words}: {reason}.", "evidence", f"scores.json, check “{name}”")

@@ -83,7 +83,8 @@ def _audits(facts: Facts) -> str:
     said = {name: get(facts.scores, "families", name, "verdict") for name in ("copies", "membership")}
     done = [f"{name} ({verdict})" for name, verdict in said.items() if verdict in ("pass", "fail")]
     open_ones = [name for name, verdict in said.items() if verdict not in ("pass", "fail")]
-    text = f"Checks with a verdict: {', '.join(done) or 'none'}; their figures stand above and in report.html."
+    text = "The figures stand above and in report.html. Checks that reached a verdict: "
+    text += f"{', '.join(done) or 'none'}."
     return text + (f" Without one: {', '.join(open_ones)}." if open_ones else "")
 
 
@@ -93,7 +94,7 @@ def _old(facts: Facts) -> bool:
 
 def _kinds(facts: Facts) -> str:
     return (
-        f"Images by modality: {facts.counted('modality') or 'not recorded'}. None is a photograph of a person; "
+        f"Images by modality: {facts.counted('modality') or 'not stated'}. None is a photograph of a person; "
         "whether a kind of image could show a face is for the owner to say."
     )
 

@@ -9,8 +9,10 @@ from typing import Any
 
 from synthcohort.core.cohort import Cohort
 from synthcohort.pages.document import Document, Item, Section
+from synthcohort.pages.numbers import number
+from synthcohort.pages.report import flatten
 from synthcohort.release.decision import Decision
-from synthcohort.release.figures import family_item, figure_items, select
+from synthcohort.release.figures import family_item, figure_items, name_words, select
 from synthcohort.release.provenance import link
 from synthcohort.release.questions import answered
 from synthcohort.release.readers import reader_items, reader_scores
@@ -27,9 +29,14 @@ CRITERIA = (
     ("consistency", "Are the results stable across groups?"),
 )
 FAMILY_OF = {"coverage": "coverage", "constraint": "image_damage", "consistency": "subgroups"}
+OVERALL = {
+    "pass": "Every check passed.",
+    "fail": "At least one check failed; report.html names it.",
+    "inconclusive": "No check failed, and at least one was not concluded; report.html names it.",
+}
 _KEYS = (
     "name", "title", "encoder", "subset", "value", "low", "high", "confidence", "floor", "better", "n_real",
-    "n_synthetic",
+    "n_synthetic", "group", "good",
 )  # fmt: skip
 
 
@@ -88,17 +95,23 @@ def _with_scores(found: Sequence[Mapping[str, Any]], reason: str) -> dict[str, A
 def spreads(scores: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """How far a figure differs between the groups it was computed for: lowest, highest and their names."""
     grouped: dict[str, list[Mapping[str, Any]]] = {}
-    for item in select(scores, lambda item: bool(item.get("subset"))):
+    for item in select(scores, _of_a_group):
         grouped.setdefault(f"{item.get('name')} {item.get('encoder') or ''}".strip(), []).append(item)
     result = {}
     for name, items in grouped.items():
         if len(items) > 1:
             low, high = min(items, key=lambda item: item["value"]), max(items, key=lambda item: item["value"])
             result[name] = {
-                "groups": len(items), "lowest": low["value"], "lowest_group": low["subset"],
+                "title": name_words({**low, "subset": None}), "groups": len(items),
+                "lowest": low["value"], "lowest_group": low["subset"],
                 "highest": high["value"], "highest_group": high["subset"],
             }  # fmt: skip
     return result
+
+
+def _of_a_group(item: Mapping[str, Any]) -> bool:
+    """A figure of one class or group such as `sex=F`; a gap between groups is a spread already."""
+    return "=" in str(item.get("subset") or "") and not str(item.get("name")).startswith("group_gap")
 
 
 def _completeness(synthetic: Cohort) -> dict[str, Any]:
@@ -177,12 +190,8 @@ def _items(criterion: Mapping[str, Any], scores: Mapping[str, Any]) -> list[Item
     if name in FAMILY_OF:
         items.append(family_item(scores, FAMILY_OF[name], "Verdict of the check"))
     items += figure_items(criterion.get("scores") or [])
-    for title, found in (criterion.get("spread") or {}).items():
-        text = (
-            f"from {found['lowest']:.3g} ({found['lowest_group']}) to {found['highest']:.3g} "
-            f"({found['highest_group']}) over {found['groups']} groups"
-        )
-        items.append(Item(f"Spread of {title}", text, "evidence", "scores.json"))
+    for found in (criterion.get("spread") or {}).values():
+        items.append(Item(f"Spread: {found['title']}", _spread_words(found), "evidence", "scores.json"))
     figures = criterion.get("figures") or {}
     if name == "completeness":
         for column, share in figures["share_of_images_with"].items():
@@ -197,11 +206,26 @@ def _items(criterion: Mapping[str, Any], scores: Mapping[str, Any]) -> list[Item
     return items
 
 
+def _spread_words(found: Mapping[str, Any]) -> str:
+    groups = f"{found['groups']} groups and classes"
+    if found["lowest"] == found["highest"]:
+        return f"{number(found['lowest'])} in all {groups}"
+    low, high = (str(found[end]).replace("=", " = ").replace("_", " ") for end in ("lowest_group", "highest_group"))
+    return f"from {number(found['lowest'])} ({low}) to {number(found['highest'])} ({high}) over {groups}"
+
+
 def _key_item(key: str, value: Any) -> Item:
     """One of the twelve keys; two of them only the owner can answer."""
-    question = key.replace("_", " ")
+    question = key.replace("_", " ").capitalize()
+    of_a_person = key in ("intended_use", "not_intended_for", "real_data_source")
+    if of_a_person and value is not None and not str(value).startswith("sha256:"):
+        return Item(question, str(value), "stated")
+    if key == "initial_evaluation" and value in OVERALL:
+        return Item(question, OVERALL[value], "evidence", "scores.json")
     if value is not None:
-        return Item(question, _plain(value), "evidence")
+        return Item(
+            question, _plain(value), "evidence", "scores.json" if key == "privacy_method" else "provenance.json"
+        )
     if key in ("intended_use", "not_intended_for"):
         return Item(question, "Not answered yet.", "open")
     return Item(question, "Not recorded.", "none")
@@ -220,7 +244,7 @@ def _compliance_items(figures: Mapping[str, Any]) -> list[Item]:
 
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+        return "\n".join(f"{name.replace('_', ' ')}: {text}" for name, text in flatten(value))
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_plain, value))
     return str(value)

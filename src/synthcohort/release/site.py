@@ -29,8 +29,9 @@ FILES = ("dicom", "png", "classes", "nifti", "parquet")
 class Site:
     """Gathers what the site shows while the images are written; `finish` writes its pages."""
 
-    def __init__(self, writer: Writer, cohort: Cohort, config: ReleaseConfig, policy: str):
-        self.writer, self.cohort, self.config, self.policy = writer, cohort, config, policy
+    def __init__(self, writer: Writer, cohort: Cohort, config: ReleaseConfig, policy: str, aside: int = 0):
+        self.writer, self.cohort, self.config = writer, cohort, config
+        self.policy, self.aside = policy, aside  # name, and how many rules were set aside
         self.chosen = set(spread(len(cohort), config.site_images)) if config.site_images else set()
         self.rows: list[dict[str, Any]] = []
         self._tiles: list[np.ndarray] = []
@@ -43,6 +44,8 @@ class Site:
             return
         picture = display(image.pixels, _window(image))
         found = {name: row[name] for name in (*self.cohort.labels, *SHOWN) if row.get(name) is not None}
+        if "seed" in found:
+            found["seed"] = str(found["seed"])  # a browser keeps no whole number of 63 bits
         files = {name: row[name] for name in FILES if row.get(name)}
         look = row.get("png") or row.get("classes") if image.pixels.dtype == np.uint8 else None
         if look is None:
@@ -85,7 +88,8 @@ class Site:
         text = json.dumps(content, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
         self.writer.add("site/data.js", f"window.COHORT={text};\n")
         page = render("site.html", title=name_of(self.cohort.name), name=name_of(self.cohort.name),
-                      total=len(self.cohort), shown=len(self.rows), policy=self.policy)  # fmt: skip
+                      total=len(self.cohort), shown=len(self.rows), policy=self.policy,
+                      aside=self.aside)  # fmt: skip
         self.writer.add("index.html", page)
 
     def _values(self, name: str) -> list[Any]:

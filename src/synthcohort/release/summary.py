@@ -5,6 +5,7 @@ from synthcohort.release.facts import Facts
 from synthcohort.release.figures import family_item
 from synthcohort.release.questions import answered
 from synthcohort.release.readers import reader_items
+from synthcohort.release.rules import get
 
 CHECKS = (
     ("copies", "Is an image a copy of a patient’s?"),
@@ -12,12 +13,19 @@ CHECKS = (
     ("label_truth", "Do images show what they say?"),
     ("subgroups", "Are all groups represented?"),
 )
+WHERE_FAILED = (
+    ("image_damage", "Are the images free of technical damage?"),
+    ("coverage", "Is the variety of the real patients there?"),
+    ("harm", "Does training with the images leave all classes as they were?"),
+)
 
 
 def summary(facts: Facts) -> Document:
     """The whole on one page."""
     decision = facts.decision
-    aside = "; ".join(f"{name}: {reason}" for name, reason in decision.overrides.items())
+    aside = "; ".join(rule.title for rule in decision.rules if rule.override is not None)
+    failed = [item for item in WHERE_FAILED if get(facts.scores, "families", item[0], "verdict") == "fail"]
+    shown = (*CHECKS, *failed)
     open_ones = sum(text is None for text in answered(decision).values())
     kept = f"{sum(rule.passed for rule in decision.rules)} of {len(decision.rules)} rules are kept"
     real = facts.scores.get("real") or {}
@@ -33,11 +41,11 @@ def summary(facts: Facts) -> Document:
             Section("Decision", (
                 Item("What was decided?", f"Release under the policy “{facts.policy.name}”: {facts.policy.purpose}",
                      "evidence", "decision.json"),
-                Item("On which rules?", kept + (f". Set aside by a written reason: {aside}" if aside else "."),
+                Item("On which rules?", kept + (f". Set aside by a written reason: {aside}." if aside else "."),
                      "evidence", "decision.json"),
                 facts.ask("intended_use"), facts.ask("not_intended_for"),
             )),
-            Section("What was found", tuple(family_item(facts.scores, name, text) for name, text in CHECKS)),
+            Section("What was found", tuple(family_item(facts.scores, name, text) for name, text in shown)),
             Section("What experts saw", tuple(reader_items(facts.scores)[:4])),
             Section("Approval and trust", (
                 facts.ask("ethics_approval"), facts.ask("consent"), facts.ask("contact"),
