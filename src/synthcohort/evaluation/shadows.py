@@ -126,7 +126,7 @@ def check_halves(shadows: Sequence[Shadow], real: Cohort) -> None:
     bad = np.flatnonzero((seen != pool[:, None]).any(axis=0))
     problems = [
         Problem(f"shadows {shadows[2 * k].number} and {shadows[2 * k + 1].number}", found, "shadows of this cohort",
-                "train them on the cohort given as --real") for k in bad
+                "train them on the cohort given as --real") for k in bad.tolist()
     ]  # fmt: skip
     if problems:
         raise InputError(*problems)
