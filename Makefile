@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUT ?= runs/demo
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tiny test check bench bench-ingest bench-generators bench-evaluate bench-study test-study test-kill test-pacs clean
+.PHONY: help setup demo tiny test check bench bench-ingest bench-generators bench-evaluate bench-study test-study test-kill test-pacs test-bundle clean
 
 help:           ## what can be made
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,6 +55,10 @@ test-study: setup  ## studies in a real browser, attacked, and under load (needs
 	$(BIN)/python benchmarks/study_postgres.py
 	$(BIN)/python benchmarks/study_load.py --out runs/study-load
 	$(BIN)/python benchmarks/study_load.py --out runs/study-load --postgres
+
+test-bundle: setup  ## every page of a bundle in a real browser: links, keyboard, width (needs Debian's chromium; AXE=axe.min.js checks contrast too)
+	$(BIN)/pip install -q -c constraints.txt playwright
+	$(BIN)/python benchmarks/bundle_browser.py --out runs/bundle-browser $(if $(AXE),--axe $(AXE))
 
 bench-study: setup  ## coverage of a study's intervals, and what its pages leak
 	$(BIN)/python benchmarks/study_coverage.py

@@ -45,7 +45,7 @@ def summary(facts: Facts) -> Document:
                      "evidence", "decision.json"),
                 facts.ask("intended_use"), facts.ask("not_intended_for"),
             )),
-            Section("What was found", tuple(family_item(facts.scores, name, text) for name, text in shown)),
+            Section("What was found", tuple(_check(facts, name, text) for name, text in shown)),
             Section("What experts saw", tuple(reader_items(facts.scores)[:4])),
             Section("Approval and trust", (
                 facts.ask("ethics_approval"), facts.ask("consent"), facts.ask("contact"),
@@ -54,3 +54,12 @@ def summary(facts: Facts) -> Document:
             )),
         ),
     )  # fmt: skip
+
+
+def _check(facts: Facts, name: str, question: str) -> Item:
+    """A check's verdict; of one that was set aside what was found stands on top of the page already."""
+    if f"family:{name}" not in facts.decision.overrides:
+        return family_item(facts.scores, name, question)
+    failed = get(facts.scores, "families", name, "verdict") == "fail"
+    text = f"{'Failed' if failed else 'Not shown'}, and set aside: the reason and what was found stand on top."
+    return Item(question, text, "evidence", f"scores.json, check “{name}”")
