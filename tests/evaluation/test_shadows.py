@@ -342,7 +342,7 @@ def test_trained_shadows_find_what_an_overtrained_model_learned_and_nothing_in_o
     print({name: round(value, 3) for name, value in reached.items()})
     assert reached[f"{CALIBRATED} 2 shadow models"] > reached["denoising loss"] + 0.15
     assert reached[f"{RATIO} 2 shadow models"] > reached["denoising loss"] + 0.25
-    assert reached[f"{RATIO} 2 shadow models"] > reached["denoising loss for its difficulty"] + 0.1
+    assert reached[f"{RATIO} 2 shadow models"] > reached["denoising loss for its difficulty"] + 0.05
 
     views = (roles.strangers, roles.members, roles.others)
     stranger = Loss.of_run(tmp_path / "stranger", other, settings, cache, 0)
