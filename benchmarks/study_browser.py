@@ -1,7 +1,7 @@
 """A two-phase study, every other kind of page, and a quiz, in headless Chromium against a real server.
 
-By keyboard alone as one reader, with a mouse as another; screenshots of every page at desktop and tablet size; with
---axe (axe.min.js of the npm package axe-core) every page is checked for accessibility. Anything wrong ends with 1.
+By keyboard alone as one reader, with a mouse as another; screenshots of every page at desktop, tablet and phone size;
+with --axe (axe.min.js of the npm package axe-core) every page is checked for accessibility. Anything wrong ends with 1.
 
     python benchmarks/study_browser.py --out runs/study-browser [--axe axe.min.js] [--chromium /usr/bin/chromium]
 """
@@ -24,7 +24,7 @@ from study_people import phantom_cohort
 from synthcohort.study.create import create
 from synthcohort.study.design import Design, Phase
 
-SIZES = {"desktop": (1440, 900), "tablet": (820, 1180)}
+SIZES = {"desktop": (1440, 900), "tablet": (820, 1180), "phone": (390, 844)}
 DESIGN = Design(
     title="Knee radiographs",
     phases=(
@@ -68,7 +68,7 @@ class Looker:
 
     def __init__(self, browser: Any, out: Path, size: str, axe: str):
         width, height = SIZES[size]
-        context = browser.new_context(viewport={"width": width, "height": height}, has_touch=size == "tablet")
+        context = browser.new_context(viewport={"width": width, "height": height}, has_touch=size != "desktop")
         context.set_default_timeout(120_000)  # machines that do other work
         self.page: Page = context.new_page()
         self._out, self._size, self._axe, self._context = out, size, axe, context

@@ -70,7 +70,7 @@ def test_two_phases_from_the_link_to_study_json(served, tools, tmp_path):
     assert same["low"] is None  # who always says the same is not certain to guess
     assert told["accuracy", None] == 0.75
     assert grades["equivalence"]["difference"] == pytest.approx(0.0)
-    assert "unaware" in content["methods"]
+    assert "2 readers graded KL grade of each image, unaware" in content["methods"]
     table = (tmp_path / "results" / "table.csv").read_text().splitlines()
     assert len(table) == 1 + sum(len(phase["figures"]) for phase in content["phases"])
     assert "Read" in (tmp_path / "results" / "report.html").read_text()

@@ -3,6 +3,8 @@
 from importlib import metadata
 from typing import Any
 
+from synthcohort.study.questions import spelled
+
 KIND_WORDS = {
     "grade": "graded {label} of each image{blind}",
     "origin": "said of each image whether it is real or synthetic",
@@ -39,20 +41,25 @@ def _sample(content: dict[str, Any], design: dict[str, Any]) -> str:
 
 def _phase(number: int, phase: dict[str, Any], asked: dict[str, Any], unaware: bool) -> str:
     blind = ", unaware that synthetic images were among them," if unaware else ""
-    what = KIND_WORDS[phase["kind"]].format(label=phase["label"].replace("_", " "), blind=blind)
+    what = KIND_WORDS[phase["kind"]].format(label=spelled(phase["label"]), blind=blind)
     counts = ", ".join(f"{count} {origin}" for origin, count in sorted(phase["cases"].items()))
     counts = counts or f"{phase['pairs']} pairs"
     sure = (
         f" with confidence on {asked['confidence']} levels" if asked["confidence"] and phase["kind"] != "rate" else ""
     )
-    more = [f"{asked['training']} practice cases came first"] if asked["training"] else []
-    if asked["repeats"]:
-        more.append(f"{asked['repeats']} cases were shown twice")
+    training, repeats = asked["training"], asked["repeats"]
+    more = [f"{training} practice case{'' if training == 1 else 's'} came first"] if training else []
+    if repeats:
+        more.append("1 case was shown twice" if repeats == 1 else f"{repeats} cases were shown twice")
     if asked["washout_days"]:
         more.append(f"at least {asked['washout_days']:g} days after the part before")
     left = f"; {len(phase['unfinished'])} more did not finish and are left out" if phase["unfinished"] else ""
-    text = f"Part {number + 1}: {len(phase['readers'])} readers {what}{sure} ({counts} cases{left})"
+    text = f"Part {number + 1}: {_readers(len(phase['readers']))} {what}{sure} ({counts} cases{left})"
     return text + (f"; {'; '.join(more)}." if more else ".")
+
+
+def _readers(count: int) -> str:
+    return "1 reader" if count == 1 else f"{count} readers"
 
 
 def _statistics(content: dict[str, Any], design: dict[str, Any]) -> str:

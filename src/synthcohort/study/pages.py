@@ -16,6 +16,10 @@ PHASE_WORDS = {
     "pairs": "Two images stand side by side. One comes from a patient, the other was made by a program. "
     "Say which of them is the real one.",
 }
+FINGERS = (
+    "With fingers: drag moves the image, two fingers zoom. While the button for contrast is on, dragging sideways "
+    "changes contrast, up and down brightness."
+)
 # Consent promises the study's purpose at the end; until then it stands on no page of an unaware reader.
 PURPOSE = (
     "Some of the images were synthetic: made by a computer program that had learned from images of patients, and of no "
@@ -28,10 +32,13 @@ def message_page(
     title: str, heading: str, words: Sequence[str], *, action: str = "", button: str = "", csrf: str = "",
     link: tuple[str, str] | None = None, listed: Sequence[str] = (), leave: bool = False, focus: bool = True,
 ) -> str:  # fmt: skip
-    """A page with a few sentences and perhaps one button; with `focus` Enter presses it."""
+    """A page with a few sentences and perhaps one button; with `focus` Enter presses it.
+
+    `listed`: what keys do; screens for fingers alone leave it out.
+    """
     return render(
         "study_message.html", title=title, heading=heading, words=words, action=action, button=button, csrf=csrf,
-        link=link, listed=listed, leave=leave, focus=focus,
+        link=link, listed=listed, fingers=FINGERS, leave=leave, focus=focus,
     )  # fmt: skip
 
 

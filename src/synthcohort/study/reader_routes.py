@@ -198,7 +198,7 @@ def _between(study: Study, person: Person, place: Place) -> str:
 KEYS = (
     "The keys on the buttons choose an answer; Enter saves and goes on; Backspace goes one case back.",
     "Arrows move the image, + and − zoom, brackets [ ] change contrast, comma and period brightness.",
-    "I inverts, Home resets the view, ? shows all keys. With fingers: drag, and pinch to zoom.",
+    "I inverts, Home resets the view, ? shows all keys.",
 )
 
 
