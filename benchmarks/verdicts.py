@@ -232,6 +232,15 @@ def alternatives(sets: list[Set], total: int, seed: str) -> dict[str, Callable[[
             result.append(item.label_truth(rows, mixed))
         return result
 
+    def as_it_is(family: str) -> list[dict[str, Any]]:
+        """Real patients before one family alone, after a change of it."""
+        result = []
+        for item, number in gates.spread(sets, total):
+            rows = item.rows("null", seed, number)
+            given = (rows, item.pool.classes[rows]) if family == "label_truth" else (rows,)
+            result.append(getattr(item, family)(*given))
+        return result
+
     def copied(share: float, of_one: bool) -> list[dict[str, Any]]:
         result = []
         for item, number in gates.spread(sets, total):
@@ -254,6 +263,8 @@ def alternatives(sets: list[Set], total: int, seed: str) -> dict[str, Callable[[
         "coverage, half of the classes missing, 1,000 images": lambda: half_missing(1000),
         "coverage, 20 images again and again": repeated,
         "label_truth, labels shuffled": shuffled,
+        "real patients, label_truth": lambda: as_it_is("label_truth"),
+        "real patients, coverage": lambda: as_it_is("coverage"),
         "copies, 1 % planted": lambda: copied(0.01, False),
         "copies, one patient, 1 %": lambda: copied(0.01, True),
         "copies, one patient, 10 %": lambda: copied(0.1, True),
