@@ -48,6 +48,7 @@ NO_BETTER = Figure(
     "Good is an interval within the margin: what readers can tell does not matter.",
 )
 SIDES = ("real", "synthetic")
+NAMES = {("origin", "accuracy"): "readers_told_apart"}  # `readers_accuracy` is that of grades
 
 
 def read_study(path: Path, real: Cohort, synthetic: Cohort) -> dict[str, Any]:
@@ -109,7 +110,8 @@ def _entries(number: int, phase: Mapping[str, Any]) -> list[dict[str, Any]]:
         for (other, subset), shown in pooled.items():
             if other == name and (subset is None or "=" in subset):
                 words = _words(number, phase, shown)
-                found.append(_entry(f"readers_{name}", figure, _score(shown, None), words, phase, subset))
+                entry_name = NAMES.get((of, name), f"readers_{name}")
+                found.append(_entry(entry_name, figure, _score(shown, None), words, phase, subset))
     same = phase["equivalence"]
     if same is not None and same["low"] is not None:
         found.append(_equivalence(number, phase, same))
