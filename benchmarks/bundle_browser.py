@@ -27,6 +27,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 FOCUSABLE = "a[href], button:not(:disabled), select, input, summary, [tabindex]:not([tabindex^='-'])"
+PART = 12_000  # pixels of height in one screenshot
 problems: list[str] = []
 
 
@@ -81,7 +82,15 @@ def look(page: Page, name: str, out: Path, axe: str, picture: bool = True) -> No
         )
         problems.extend(f"axe {name}: {violation}" for violation in found)
     if picture:
-        page.screenshot(path=out / f"{name}.png", full_page=True)
+        shoot(page, name, out)
+
+
+def shoot(page: Page, name: str, out: Path) -> None:
+    """The whole page; one that is longer than a browser can draw at once, in parts."""
+    width, height = page.evaluate("[innerWidth, document.documentElement.scrollHeight]")
+    for part, top in enumerate(range(0, height, PART)):
+        clip = {"x": 0, "y": top, "width": width, "height": min(PART, height - top)}
+        page.screenshot(path=out / (f"{name}-{part + 1}.png" if part else f"{name}.png"), full_page=True, clip=clip)
 
 
 def broken_links(page: Page, path: Path, bundle: Path) -> int:
