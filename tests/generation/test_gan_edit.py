@@ -14,7 +14,7 @@ from synthcohort.generation.gan_edit import GanSubject, gan_change, gan_edits, g
 from synthcohort.generation.gan_project import ProjectConfig, project, unlikeness
 from synthcohort.models.checkpoint import ImageSpec
 from synthcohort.models.condition import Vocabulary
-from synthcohort.models.gan import GanNetworkConfig, GroupedBlock
+from synthcohort.models.gan import BottleneckBlock, GanNetworkConfig
 from synthcohort.models.gan_generator import GanGenerator
 from synthcohort.models.gan_spec import GanSpec
 
@@ -29,8 +29,8 @@ def generator() -> GanGenerator:
     torch.manual_seed(0)
     network = spec.build().eval()
     for block in network.modules():
-        if isinstance(block, GroupedBlock):
-            torch.nn.init.normal_(block.narrow.weight, std=0.2)
+        if isinstance(block, BottleneckBlock):
+            torch.nn.init.normal_(block.wide.weight, std=0.2)
     with torch.no_grad():
         network.head.weight.mul_(0.3)
     return GanGenerator(network.requires_grad_(False), spec)

@@ -13,10 +13,10 @@ from synthcohort.core.errors import ArtifactError, ConfigError
 from synthcohort.models.checkpoint import ImageSpec, save_model
 from synthcohort.models.condition import IMAGE_TYPE, Condition, TextSpec, Vocabulary
 from synthcohort.models.gan import (
+    BottleneckBlock,
     DiscriminatorNetwork,
     GanNetworkConfig,
     GeneratorNetwork,
-    GroupedBlock,
     Preset,
     halved,
 )
@@ -47,8 +47,8 @@ def made(spec: GanSpec, seed: int = 0) -> GeneratorNetwork:
     torch.manual_seed(seed)
     network = spec.build().eval()
     for block in network.modules():  # blocks add nothing at the start; here they do
-        if isinstance(block, GroupedBlock):
-            torch.nn.init.normal_(block.narrow.weight, std=0.2)
+        if isinstance(block, BottleneckBlock):
+            torch.nn.init.normal_(block.wide.weight, std=0.2)
     return network.requires_grad_(False)
 
 
@@ -113,8 +113,8 @@ def test_a_score_depends_on_its_own_row_and_has_exact_penalties(preset: Preset) 
     condition = Condition(torch.tensor([[0.0], [1.0]]))
     images = torch.randn(2, 1, 16, 16, dtype=torch.float64, requires_grad=True)
     for block in network.modules():
-        if isinstance(block, GroupedBlock):
-            torch.nn.init.normal_(block.narrow.weight, std=0.3)
+        if isinstance(block, BottleneckBlock):
+            torch.nn.init.normal_(block.wide.weight, std=0.3)
     (other,) = torch.autograd.grad(network(images, condition)[0], images)
     assert not other[1].any()
     penalty = squared_gradients(network(images, condition), images)

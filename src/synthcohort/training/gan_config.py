@@ -19,6 +19,7 @@ class Recipe:
     """What a preset fixes.
 
     learning_rate, rate_end    rate of Adam at the start, and the share of it that is left at the end
+    muon_rate                  rate of Muon at the start, which moves the hidden weights; None leaves them to Adam
     beta2                      of Adam; the first moment is not averaged
     gamma, gamma_end           weight of the gradient penalties (None: by the size), and the share left at the end
     critic_steps               steps of the discriminator to one of the generator
@@ -27,6 +28,7 @@ class Recipe:
 
     learning_rate: float
     rate_end: float
+    muon_rate: float | None
     beta2: float
     gamma: float | None
     gamma_end: float
@@ -35,11 +37,11 @@ class Recipe:
 
 
 RECIPES: dict[Preset, Recipe] = {
-    # Huang et al. 2024, table 8: one rate for both, penalties that fall to a tenth. Their rate of 2e-4 is for networks
-    # five times as wide and a thousand times the images; 1e-3 trained knees at 32 pixels and did not diverge.
-    "modern": Recipe(1e-3, 0.25, 0.99, None, 0.1, 1, True),
+    # Huang et al. 2024, table 8: one rate for both networks, penalties that fall to a tenth. Their rate of 2e-4 is for
+    # networks five times as wide and a thousand times the images. Muon: docs/decisions/0026.
+    "modern": Recipe(1e-3, 0.25, 0.04, 0.99, None, 0.1, 1, True),
     # Gulrajani et al. 2017, algorithm 1 and appendix: lambda 10, five critic steps, no augmentation
-    "wgan_gp": Recipe(1e-4, 0.0, 0.9, 10.0, 1.0, 5, False),
+    "wgan_gp": Recipe(1e-4, 0.0, None, 0.9, 10.0, 1.0, 5, False),
 }
 
 
@@ -59,6 +61,7 @@ class GanConfig:
     batch              images per step of the discriminator, over all processes and pieces
     accumulate         pieces that each process's part of a batch is computed in: less memory, the same step
     learning_rate      rate of Adam at the start, of both networks
+    muon_rate          rate of Muon at the start, which moves the hidden weights of both networks (docs/decisions/0026)
     gamma              weight of the gradient penalties at the start
     critic_steps       steps of the discriminator to one of the generator
     augment            probability of each change of an image, up to 0.8; "adaptive" raises and lowers it as the
@@ -96,6 +99,7 @@ class GanConfig:
     batch: int = 16
     accumulate: int = 1
     learning_rate: float | None = None
+    muon_rate: float | None = None
     gamma: float | None = None
     critic_steps: int | None = None
     augment: Literal["adaptive"] | float | None = None
@@ -124,6 +128,11 @@ class GanConfig:
     @property
     def rate(self) -> float:
         return self.learning_rate if self.learning_rate is not None else self.recipe.learning_rate
+
+    @property
+    def hidden_rate(self) -> float | None:
+        """Muon's rate at the start; None: Adam moves all weights."""
+        return self.muon_rate if self.muon_rate is not None else self.recipe.muon_rate
 
     @property
     def discriminator_steps(self) -> int:
@@ -171,6 +180,7 @@ class GanConfig:
             ("batch", self.batch >= 2, "2 or more"),
             ("accumulate", 1 <= self.accumulate <= self.batch, "1 up to gan.batch"),
             ("learning_rate", self.learning_rate is None or self.learning_rate > 0, "more than 0, for example 0.0002"),
+            ("muon_rate", self.muon_rate is None or self.muon_rate > 0, "more than 0, for example 0.04"),
             ("gamma", self.gamma is None or self.gamma > 0, "more than 0, for example 2"),
             ("critic_steps", self.critic_steps is None or self.critic_steps >= 1, "1 or more"),
             (

@@ -23,8 +23,12 @@ from synthcohort.training.ema import Averages
 from synthcohort.training.gan_augment import SIGNS_TARGET, SMOOTH, adapted, draw_moves, moved
 from synthcohort.training.gan_config import GanConfig
 from synthcohort.training.joint import Batch
+from synthcohort.training.muon import Muon, split_parameters
 from synthcohort.training.optimizer_files import fitting, moments_of, part, restore_moments
 from synthcohort.training.parallel import Workers
+
+ENDS = ("stem", "head", "score", "scale", "embed")  # modules whose weights Adam moves
+MOMENTUM = 0.5  # of Muon: gradients of an adversary are soon out of date
 
 
 @dataclass
@@ -96,7 +100,7 @@ class GanState:
         for name, value in self.average.named_parameters():
             value.data = self.averages.of[config.average][name]
         self.optimizers = {
-            name: torch.optim.Adam(network.parameters(), lr=config.rate, betas=(0.0, config.recipe.beta2), fused=True)
+            name: optimizers_of(network, config)
             for name, network in (("generator", self.generator), ("discriminator", self.discriminator))
         }
         self.gamma = config.penalty(spec.size)
@@ -131,8 +135,9 @@ class GanState:
         the start.
         """
         course, config, rate, penalty = self.course, self.config, self.rate, self.penalty
-        for optimizer in self.optimizers.values():
-            optimizer.param_groups[0]["lr"] = rate
+        for own in self.optimizers.values():
+            for start, optimizer in own:
+                optimizer.param_groups[0]["lr"] = start * rate / config.rate
         before = None if held_out is None or not config.adaptive else self._score_of(held_out)
         found = [self._discriminate(batch, penalty) for batch in batches]
         generator = self._generate(batches[-1])
@@ -230,15 +235,17 @@ class GanState:
                 if weight.grad is None:
                     weight.grad = torch.zeros_like(weight)
             self.workers.add_up([*(w.grad for w in network.parameters() if w.grad is not None), totals])
-        self.optimizers[name].step()
-        self.optimizers[name].zero_grad(set_to_none=True)
+        for _, optimizer in self.optimizers[name]:
+            optimizer.step()
+        network.zero_grad(set_to_none=True)
 
     def tensors(self) -> dict[str, Tensor]:
         named = {f"generator.{name}": value for name, value in self.generator.state_dict().items()}
         named |= {f"discriminator.{name}": value for name, value in self.discriminator.state_dict().items()}
         named |= {f"averages.{name}": value for name, value in self.averages.tensors().items()}
-        for key, optimizer in self.optimizers.items():
-            named |= moments_of(optimizer, f"adam-{key}.")
+        for key, own in self.optimizers.items():
+            for number, (_, optimizer) in enumerate(own):
+                named |= moments_of(optimizer, f"optimizer-{key}-{number}.")
         return named
 
     def save(self, folder: Path) -> None:
@@ -255,10 +262,21 @@ class GanState:
             self.generator.load_state_dict(part(tensors, "generator."))
             self.discriminator.load_state_dict(part(tensors, "discriminator."))
             self.averages.load(part(tensors, "averages."))
-            for key, optimizer in self.optimizers.items():
-                restore_moments(optimizer, tensors, f"adam-{key}.")
+            for key, own in self.optimizers.items():
+                for number, (_, optimizer) in enumerate(own):
+                    restore_moments(optimizer, tensors, f"optimizer-{key}-{number}.")
         self.course = _course(facts.get("course"), folder)
         return True
+
+
+def optimizers_of(network: nn.Module, config: GanConfig) -> list[tuple[float, torch.optim.Optimizer]]:
+    """Each with its rate at the start: Muon for hidden weights where the recipe has it, Adam for all others."""
+    hidden, rest = split_parameters(network, ENDS) if config.hidden_rate else ([], list(network.parameters()))
+    adam = torch.optim.Adam(rest, lr=config.rate, betas=(0.0, config.recipe.beta2), fused=True)
+    made: list[tuple[float, torch.optim.Optimizer]] = [(config.rate, adam)]
+    if hidden and config.hidden_rate:
+        made.append((config.hidden_rate, Muon(hidden, lr=config.hidden_rate, momentum=MOMENTUM)))
+    return made
 
 
 def _course(content: Any, folder: Path) -> Course:
