@@ -63,7 +63,8 @@ def trained(bench: Bench, seed: str) -> dict[str, Any]:
 
 def drawn(bench: Bench, seed: str) -> dict[str, Any]:
     """Without the screen: what the audit sees of a model whose images nobody held back."""
-    from synthcohort.generation import GenerateConfig, generate
+    from synthcohort.generation.config import GenerateConfig
+    from synthcohort.generation.synthesize import generate
 
     out = bench.out / "synthetic" / seed
     return generate(bench.model(seed), out, GenerateConfig(screen=False), 0, bench.args.count)
@@ -72,7 +73,8 @@ def drawn(bench: Bench, seed: str) -> dict[str, Any]:
 def screened(bench: Bench, seed: str) -> dict[str, Any]:
     """With the screen, as the product does it by default: how many images it leaves out, or that it refuses."""
     from synthcohort.core.errors import Refused
-    from synthcohort.generation import GenerateConfig, generate
+    from synthcohort.generation.config import GenerateConfig
+    from synthcohort.generation.synthesize import generate
 
     try:
         return generate(bench.model(seed), bench.out / "screened" / seed, GenerateConfig(), 0, bench.args.screened)
