@@ -56,7 +56,7 @@ def trained(bench: Bench, seed: str) -> dict[str, Any]:
     from synthcohort.training.config import TrainConfig
     from synthcohort.training.diffusion import train
 
-    config = TrainConfig(size=bench.args.size, images=bench.args.images)
+    config = TrainConfig(size=bench.args.size, images=bench.args.images, batch=bench.args.batch)
     number = 0 if seed == CONTROL else int(seed)
     return train([bench.cohort(seed)], bench.model(seed), config, number)
 
@@ -114,6 +114,7 @@ def main() -> None:
     parser.add_argument("--source", required=True, help="an ingested cohort with the four roles")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--images", type=int, default=60_000, help="seen by each training: 150 passes over 400")
+    parser.add_argument("--batch", type=int, default=16, help="images of a step: small ones give more steps")
     parser.add_argument("--count", type=int, default=1000, help="images drawn and judged")
     parser.add_argument("--screened", type=int, default=100, help="images asked of the screened generation")
     parser.add_argument("--seeds", nargs="*", default=["0", "1", "2", "3", "4", CONTROL])
@@ -126,7 +127,7 @@ def main() -> None:
     if args.stage:
         bench.run(args.stage)
         return
-    bench.begin("size", "images", "count", "screened", "threads")
+    bench.begin("size", "images", "batch", "count", "screened", "threads")
     found = {}
     for seed in args.seeds:
         cohort = bench.stage(f"cohort/{bench.cohort(seed).name}")
