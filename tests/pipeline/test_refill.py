@@ -319,6 +319,14 @@ def test_a_run_that_cannot_be_signed_says_so_before_any_work(place: Path, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_a_run_of_a_shadow_model_is_refused_before_any_work(place: Path, tmp_path: Path) -> None:
+    study = study_of(place)
+    shadow = replace(study, train=replace(study.train, shadow=0))
+    with pytest.raises(InputError, match="shadow model"):
+        run_study(shadow, place / "scans", tmp_path / "out", key=place / "owner.key")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command_says_so_too(place: Path, tmp_path: Path, capsys) -> None:
     (tmp_path / "study.toml").write_text('[release]\nlicense = "CC0-1.0"\n')
     asked = ["run", str(tmp_path / "study.toml"), "--source", str(place / "scans"), "--out", str(tmp_path / "out")]

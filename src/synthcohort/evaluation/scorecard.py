@@ -111,6 +111,7 @@ def said_settings(config: EvaluateConfig, files: Mapping[str, Any]) -> dict[str,
         said["measurements"]["function"] = f"{files['measure']}:{config.measurements.function.rpartition(':')[2]}"
     if config.stress.classifier is not None:
         said["stress"]["classifier"] = files["classifier"]
+    said["membership"]["shadows"] = files["shadows"]
     return said
 
 
@@ -260,6 +261,7 @@ class Evaluation:
     def _files(self) -> dict[str, Any]:
         """Digests of files outside the cohorts that figures depend on."""
         from synthcohort.evaluation.measurements import measure_digest
+        from synthcohort.evaluation.shadows import open_shadows
 
         files = {name: digest_file(Path(file.path)) for name, file in self.config.encoder_files.items()}
         model = self.generator / "model" / "model.json" if self.generator else None
@@ -267,10 +269,12 @@ class Evaluation:
             found = "no finished model (model/model.json)"
             raise ArtifactError(Problem(f"run {self.generator}", found, remedy="name the run that drew the images"))
         classifier = self.config.stress.classifier
+        shadows = open_shadows(self.generator, self.config.membership.shadows)
         return {
             "encoder_files": files,
             "measure": measure_digest(self.config.measurements),
             "model": digest_file(model) if model else None,
+            "shadows": [digest_file(shadow.path / "model" / "model.json") for shadow in shadows],
             "classifier": digest_file(Path(classifier)) if classifier and Path(classifier).is_file() else None,
         }
 
