@@ -2,6 +2,7 @@
 
     python benchmarks/gan.py --source runs/ten                        everything, with the defaults below
     python benchmarks/gan.py --source runs/ten --only sets            the twelve trainings and their scores alone
+    python benchmarks/gan.py --source runs/ten --sets knee-xray       the comparisons alone
     python benchmarks/gan.py --generators runs/bench-generators       with the diffusion models of a finished comparison
     python benchmarks/gan.py --minutes 0.3 --overtrain-minutes 0.3 --seeds 0 --most 120 --steps 10 --count 60 \\
         --rounds 1 --evaluate 0 --here --out runs/bench-gan-trial                a short run through all stages
@@ -381,21 +382,30 @@ def evaluated(bench: Bench, name: str, seed: str) -> dict[str, Any]:
 def everything(bench: Bench) -> dict[str, Any]:
     """All stages in order. The trainings of a seed follow each other, so that they meet the same machine."""
     found: dict[str, Any] = {"sets": {}, "compared": {}, "prepared": {}}
-    for name in SETS:
+    for name in bench.args.sets:
         bench.stage(f"cohort/{name}")
         found["prepared"][name] = bench.stage(f"prepare/{name}")
-    compared = bench.args.only != "sets"
+    comparing = bench.args.only != "sets"
     for seed in bench.args.seeds:
-        for name in SETS:
+        for name in bench.args.sets:
             own = found["sets"][f"{name}/{seed}"] = {"train": bench.stage(f"train/{name}/{seed}")}
             if "failed" not in own["train"]:
                 own["score"] = bench.stage(f"score/gan/{name}/{seed}")
-        if compared:
+        if comparing:
             bench.stage(f"peer/{seed}")
             bench.stage(f"which/{seed}")
             found["compared"][f"peer/{seed}"] = bench.stage(f"score/peer/{COMPARED}/{seed}")
-    if not compared:
-        return found
+    if comparing:
+        compared(bench, found)
+    for seed in bench.args.seeds[: bench.args.evaluate]:  # the longest, and the least missed
+        for name in bench.args.sets:
+            if "score" in found["sets"][f"{name}/{seed}"]:
+                found["sets"][f"{name}/{seed}"]["evaluation"] = bench.stage(f"evaluate/{name}/{seed}")
+    return found
+
+
+def compared(bench: Bench, found: dict[str, Any]) -> None:
+    """Adds diffusion, the rates, the knee study, the strips, and the trainings on few images for too long."""
     with_model = [seed for seed in bench.args.seeds if "score" in found["sets"][f"{COMPARED}/{seed}"]]
     found["diffusion"] = {str(seed): bench.stage(f"diffusion/{seed}") for seed in bench.args.seeds}
     found["setting"] = bench.stage("setting")
@@ -408,11 +418,6 @@ def everything(bench: Bench) -> dict[str, Any]:
     found["strips"] = {str(seed): bench.stage(f"strips/{seed}") for seed in with_model}
     bench.stage("few")
     found["overtrained"] = {kind: bench.stage(f"overtrain/{kind}") for kind in gan_study.OVERTRAINED}
-    for seed in bench.args.seeds[: bench.args.evaluate]:  # the longest, and the least missed
-        for name in SETS:
-            if "score" in found["sets"][f"{name}/{seed}"]:
-                found["sets"][f"{name}/{seed}"]["evaluation"] = bench.stage(f"evaluate/{name}/{seed}")
-    return found
 
 
 STAGES: dict[str, Callable[..., dict[str, Any]]] = {
@@ -446,15 +451,18 @@ def main() -> int:
     parser.add_argument(
         "--evaluate", type=int, default=3, metavar="N", help="seeds that the product's whole evaluation judges too"
     )
-    parser.add_argument("--only", choices=("sets",), help="the twelve trainings and their scores alone")
+    parser.add_argument("--only", choices=("sets",), help="the trainings of the sets and their scores alone")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), help="all comparisons need knee-xray")
     parser.add_argument("--here", action="store_true", help="all stages in one process: for a short trial")
     parser.add_argument("--stage", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.only != "sets" and COMPARED not in args.sets:
+        parser.error(f"--sets {' '.join(args.sets)}: comparisons need {COMPARED}; or give --only sets")
     bench = Bench(args)
     if args.stage:
         bench.run(args.stage)
         return 0
-    names = ("minutes", "overtrain_minutes", "size", "threads", "seeds", "count", "steps", "most")
+    names = ("minutes", "overtrain_minutes", "size", "threads", "seeds", "count", "steps", "most", "sets")
     settings = bench.begin(*names)
     found = {"settings": settings, **everything(bench)}
     write_json(bench.out / "gan.json", found)

@@ -37,7 +37,7 @@ def report(found: dict[str, Any]) -> str:
     parts = [sets(found["sets"])]
     if found["compared"]:
         parts += [compared(found), speed(found.get("speed")), study(found), overtrained(found["overtrained"])]
-        parts.append(evaluations(found["sets"]))
+    parts.append(evaluations(found["sets"]))
     return "\n".join(part for part in parts if part)
 
 
