@@ -28,7 +28,8 @@ def test_coverage_says_what_was_reached_and_asked():
     item = coverage(Score(0.95, 0.9, 1.0), {}, CLASSES, BALANCED, THRESHOLDS.coverage)
     assert item["verdict"] == "pass"
     assert item["reason"] == (
-        "reached 0.95 (0.90 to 1.00) of the variety that as many real training images reach; the policy asks for 0.7"
+        "reached 0.95 (0.90 to 1.00) of the variety that as many real training images reach, in features that know the "
+        "label; the policy asks for 0.7"
     )
     assert coverage(Score(0.5, 0.4, 0.6), {}, CLASSES, BALANCED, THRESHOLDS.coverage)["verdict"] == "fail"
     unsure = coverage(Score(0.7, 0.5, 0.9), {}, CLASSES, BALANCED, THRESHOLDS.coverage)

@@ -81,8 +81,8 @@ def coverage(
         "synthetic_classes": dict(synthetic),
     }
     reached = (
-        f"{interval_words(ratio)} of the variety that as many real training images reach; "
-        f"the policy asks for {thresholds.min_ratio:g}"
+        f"{interval_words(ratio)} of the variety that as many real training images reach, in features that know the "
+        f"label; the policy asks for {thresholds.min_ratio:g}"
     )
     if missing:
         return family("fail", f"left out or nearly so: {', '.join(missing)}; reached: {reached}", figures)
