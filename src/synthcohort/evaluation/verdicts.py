@@ -67,8 +67,8 @@ def coverage(
 ) -> dict[str, Any]:
     """Variety reached against as many real training images: of all patients, of each class, and no class left out.
 
-    A class can fail the family but not pass it: rare classes have too few test images for that. Where one has hardly any
-    synthetic images, and there are too few of them to say that it was left out, the family does not pass either.
+    A class can fail the family but not pass it: rare classes have too few test images for that. Where one has hardly
+    any synthetic images, too few to say surely that it was left out, the family does not pass either.
     """
     present = sum(count > 0 for count in real.values())
     missing = missing_classes(real, synthetic, thresholds.min_class_fraction, 1 - 0.05 / max(1, present))
