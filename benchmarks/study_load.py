@@ -1,9 +1,10 @@
 """Fifty readers at once on a real server: how long an answer takes, and whether one is lost when the server is killed.
 
 Protocol: --readers readers answer all their cases, each in a thread of its own, page, image and answer by turns as a
-browser does, with --pause seconds (one) to look at a case: faster than anybody reads; 0 is as fast as they can. --kills times, at even steps, the server is killed (SIGKILL) and started again;
-readers wait and go on. Then every answer that was acknowledged (the redirect after it arrived) must be in the database
-with the value that was sent, once. Times of answers (POST to redirect) are printed, those around the kill left out.
+browser does, with --pause seconds (one) to look at a case: faster than anybody reads; 0 is as fast as they can.
+--kills times, at even steps, the server is killed (SIGKILL) and started again; readers wait and go on. Then every
+answer that was acknowledged (the redirect after it arrived) must be in the database with the value that was sent,
+once. Times of answers (POST to redirect) are printed, those around the kill left out.
 Traffic goes to 127.0.0.1 alone and ends with the cases.
 
     python benchmarks/study_load.py --out runs/study-load [--readers 50] [--cases 20] [--postgres | --database URL]
