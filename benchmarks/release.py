@@ -120,6 +120,26 @@ def readers(paths: list[Path]) -> dict[str, Any]:
     return result
 
 
+def orthanc(bundle: Path, folder: Path) -> dict[str, Any]:
+    """The whole bundle sent to an Orthanc of its own by C-STORE; how many images it then holds, and says are those."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+    import pacs
+
+    from synthcohort.release.push import PushConfig, push
+
+    if problem := pacs.missing():
+        return {"not_run": problem}
+    known = {str(pydicom.dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
+             for path in bundle.rglob("*.dcm")}  # fmt: skip
+    with pacs.pacs(folder) as server:
+        began = time.monotonic()
+        sent = push(bundle, f"pacs://{server.aet}@127.0.0.1:{server.dicom_port}", PushConfig(title="SENDER"))
+        seconds = time.monotonic() - began
+        held = {item["MainDicomTags"]["SOPInstanceUID"] for item in server.ask("GET", "/instances?expand")}
+    return {**sent, "of": len(known), "held": len(held & known), "others": len(held - known),
+            "images_per_s": round(len(known) / seconds, 1)}  # fmt: skip
+
+
 def errors(path: Path) -> Iterator[str]:
     found = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
     for line in (found.stdout + found.stderr).splitlines():
@@ -132,6 +152,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--flips", type=int, default=1000)
     parser.add_argument("--flip-images", type=int, default=40, help="images of the bundle whose bytes are changed")
+    parser.add_argument("--orthanc", action="store_true", help="send the whole bundle to an Orthanc, too")
     args = parser.parse_args()
     result: dict[str, Any] = {"images": args.images}
     with tempfile.TemporaryDirectory() as place:
@@ -157,6 +178,8 @@ def main() -> int:
                 "peak_mib": peak_mib(),
             }  # fmt: skip
         result["readers"] = readers(sorted((folder / "whole" / "bundle").rglob("*.dcm")))
+        if args.orthanc:
+            result["orthanc"] = orthanc(folder / "whole" / "bundle", folder / "orthanc")
         if args.flips:
             cohort = make_cohort(folder / "few" / "cohort", args.flip_images)
             write_evidence(folder / "few" / "evidence", cohort, key)
@@ -167,6 +190,8 @@ def main() -> int:
     read = result["readers"]
     whole = all(result[name]["verified"] for name in ("tenth", "whole")) and len(set(read.values())) == 1
     changes = result.get("flips", {"missed": [], "whole_again": True})
+    archive = result.get("orthanc", {"held": args.images, "others": 0})
+    whole = whole and (archive.get("held"), archive.get("others")) == (args.images, 0)
     return 0 if whole and not changes["missed"] and changes["whole_again"] else 1
 
 
