@@ -6,8 +6,9 @@ of one core. Exit 1 when a bundle does not verify, a change is missed, or a file
 Half of the images are 8-bit knee radiographs of 128 x 128, half 16-bit CT slices in volumes of 50. Every single-byte
 change (random file, random place, random value) has to be found; then each DICOM file is opened by pydicom and
 SimpleITK and judged by dciodvfy, where installed. Rates are also given by processor time, which other programs on the
-machine change less. Memory is the largest that is the process's own while it makes a bundle of a tenth of the images and of all:
-their difference is what grows with the cohort. The peak (ru_maxrss) also counts pages of the cohort's mapped shards.
+machine change less. Memory is the largest that is the process's own while it makes a bundle of a tenth of the images
+and of all: their difference is what grows with the cohort. The peak (ru_maxrss) also counts pages of the cohort's
+mapped shards.
 """
 
 import argparse
