@@ -43,9 +43,9 @@ def run_study(
     if source is not None and not source.exists():
         raise InputError(Problem(f"source {source}", "no such file or folder"))
     if study.train.shadow is not None:
-        found = f"{study.train.shadow}: a shadow model, from which nothing can be generated"
+        said = f"{study.train.shadow}: a shadow model, from which nothing can be generated"
         raise InputError(
-            Problem("setting train.shadow", found, "none", "train shadows with `train`, and give them to `evaluate`")
+            Problem("setting train.shadow", said, "none", "train shadows with `train`, and give them to `evaluate`")
         )
     request = release_request(study, key, answers)
     known = foresee(study.release, request)
