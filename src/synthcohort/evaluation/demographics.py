@@ -23,6 +23,7 @@ from synthcohort.evaluation.retrieval import retrieval_entries
 from synthcohort.metrics.classification import macro_recall_of
 from synthcohort.metrics.intervals import Score
 from synthcohort.metrics.logistic import balanced_weights, fit_logistic
+from synthcohort.metrics.principal import Principal
 
 DIMS = 128  # principal directions of the real training features
 RIDGE = 10.0
@@ -62,11 +63,8 @@ def _views(inputs: Inputs, eyes: Any, config: EvaluateConfig, settings: Demograp
         "synthetic": sample_images(inputs.synthetic, config.max_images, seed, "synthetic"),
     }
     features = {name: eyes.see(encoder, view).features for name, view in cohorts.items()}
-    center = features["train"].mean(axis=0, dtype=np.float64)
-    x = features["train"] - center
-    values, vectors = np.linalg.eigh(x.T @ x / len(x))
-    kept = vectors[:, np.argsort(-values)[: min(DIMS, len(x) - 1)]]
-    return Views(cohorts, {name: (np.asarray(f, np.float64) - center) @ kept for name, f in features.items()})
+    directions = Principal.fit(features["train"], DIMS)
+    return Views(cohorts, {name: directions(found) for name, found in features.items()})
 
 
 def _column(

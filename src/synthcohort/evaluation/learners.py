@@ -22,6 +22,7 @@ from synthcohort.learning.finetune import go_on
 from synthcohort.learning.fit import FitConfig, fit_classifier
 from synthcohort.metrics.intervals import group_index
 from synthcohort.metrics.logistic import balanced_weights, fit_logistic
+from synthcohort.metrics.principal import Principal
 
 PROBE_DIMS = 128  # principal directions of the real training features
 RIDGE = 10.0
@@ -193,11 +194,8 @@ def _again(rows: np.ndarray, owners: np.ndarray, generator: np.random.Generator)
 
 def probes_of(task: Task, features: dict[str, np.ndarray]) -> Probes:
     """From features of the task's train, synthetic and test images: principal directions of the real training ones."""
-    center = features["train"].mean(axis=0, dtype=np.float64)
-    x = features["train"] - center
-    values, vectors = np.linalg.eigh(x.T @ x / len(x))
-    kept = vectors[:, np.argsort(-values)[: min(PROBE_DIMS, len(x) - 1)]]
-    sides = {name: (np.asarray(value, np.float64) - center) @ kept for name, value in features.items()}
+    directions = Principal.fit(features["train"], PROBE_DIMS)
+    sides = {name: directions(value) for name, value in features.items()}
     return Probes(
         sides["train"], sides["synthetic"], sides["test"], task.classes(task.train), task.classes(task.synthetic),
         group_index(patients(task.train)), len(task.label.values),

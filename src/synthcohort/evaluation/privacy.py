@@ -119,10 +119,11 @@ class CopySearch:
 
     def planted(self, seed: int) -> dict[str, tuple[int, int]]:
         """How many planted copies of each kind lie above the threshold: {kind: (found, planted)}."""
-        return {
-            kind: (int((found > self.threshold).sum()), len(found))
-            for kind, found in self.planted_similarity(seed).items()
-        }
+        return self.found_of(self.planted_similarity(seed))
+
+    def found_of(self, planted: Mapping[str, np.ndarray]) -> dict[str, tuple[int, int]]:
+        """Of similarities by kind, how many lie above the threshold, and how many there are."""
+        return {kind: (int((values > self.threshold).sum()), len(values)) for kind, values in planted.items()}
 
     def sure(self, planted: Mapping[str, np.ndarray]) -> Sure:
         """The higher threshold; of the strangers' similarities only the largest and the count above the first are kept,
@@ -183,8 +184,7 @@ def copies(
 def audited(search: CopySearch, synthetic: np.ndarray, control: np.ndarray, seed: int) -> Audit:
     """What the verdict rests on: these similarities, and the detector's own figures at both thresholds."""
     planted = search.planted_similarity(seed)
-    found = {kind: (int((values > search.threshold).sum()), len(values)) for kind, values in planted.items()}
-    sure = search.sure(planted)
+    found, sure = search.found_of(planted), search.sure(planted)
     return Audit(synthetic, control, search.threshold, found, search.index.calibrated, search.strangers, sure)
 
 

@@ -52,7 +52,7 @@ def answer(request: Request, item: str, form: Form) -> Response:
     from_our_page(request)
     study, what = _asked(request, item)
     with_token(study, what.person, form)
-    found, phase = _found(study, what)
+    found, phase = _found(study, what.item)
     if what.person.role != "reader":
         raise HTTPException(404)
     if what.closed or not what.begun:
@@ -76,7 +76,7 @@ def answer(request: Request, item: str, form: Form) -> Response:
 def feedback(request: Request, item: str, person: Asking) -> Response:
     """A training case with the right answer beside the reader's; for no other case is there such a page."""
     study = study_of(request)
-    found, phase = _own_item(study, person, item)
+    found, phase = _found(study, reading.item_of(study.store, person.name, item))
     given = reading.answers_of(study.store, item)
     truth = reading.truth_of(study.store, phase, found)
     if not found["training"] or not given or truth is None:
@@ -105,7 +105,7 @@ def back(request: Request, person: Asking) -> Response:
 def image(request: Request, item: str, side: str) -> Response:
     """Raw pixels of an item of one's own: the present one, those before, and the next (so that it is there in time)."""
     study, what = _asked(request, item)
-    found, _ = _found(study, what)
+    found, _ = _found(study, what.item)
     number = {"a": found["image"], "b": found["other"]}.get(side)
     if number is None or (what.person.role == "reader" and not what.may_be_seen):
         raise HTTPException(404)
@@ -122,19 +122,11 @@ def _asked(request: Request, item: str) -> tuple[Study, Asked]:
     return study, what
 
 
-def _found(study: Study, what: Asked) -> tuple[dict[str, Any], PhaseFacts]:
-    """An item of the person's; another's does not exist for them."""
-    if what.item is None:
+def _found(study: Study, item: dict[str, Any] | None) -> tuple[dict[str, Any], PhaseFacts]:
+    """An item of the person's, with its phase; another's does not exist for them, and is None here."""
+    if item is None:
         raise HTTPException(404)
-    return what.item, study.phases[what.item["phase"]]
-
-
-def _own_item(study: Study, person: Person, item: str) -> tuple[dict[str, Any], PhaseFacts]:
-    """An item of this person's; another's does not exist for them."""
-    found = reading.item_of(study.store, person.name, item)
-    if found is None:
-        raise HTTPException(404)
-    return found, study.phases[found["phase"]]
+    return item, study.phases[item["phase"]]
 
 
 def _place_of_reader(study: Study, person: Person) -> Place:
