@@ -49,7 +49,7 @@ test-pacs: setup  ## fetch and receive against a real Orthanc on loopback (needs
 	$(BIN)/pytest tests/pacs -m pacs
 
 test-study: setup  ## studies in a real browser, attacked, and under load (needs Debian's chromium and postgresql)
-	$(BIN)/pip install -q -c constraints.txt playwright schemathesis
+	$(BIN)/pip install -q -c constraints.txt -e '.[postgres]' playwright schemathesis
 	$(BIN)/python benchmarks/study_browser.py --out runs/study-browser
 	$(BIN)/python benchmarks/study_attacks.py --out runs/study-attacks
 	$(BIN)/python benchmarks/study_postgres.py
